@@ -1,0 +1,1 @@
+//! Names made safe for tags, releases and namespaces.

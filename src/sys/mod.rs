@@ -1,0 +1,4 @@
+//! The operating system as values: environment, clock, paths, processes, files, signals.
+
+pub mod clock;
+pub mod env;

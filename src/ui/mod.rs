@@ -1,0 +1,1 @@
+//! What people see. Never asked for a decision.
