@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::labels::DependencyMark;
+use super::labels::{self, DependencyMark};
 use super::{Dependencies, DependencyKind, StageDescription, StageName};
 use crate::ids::StageSignature;
 
@@ -11,64 +11,98 @@ use crate::ids::StageSignature;
 pub struct Reason {
     /// `first`, `previous`, `history`, or the sort of the dependency that changed.
     pub kind: String,
-    /// Which one: `command 2`, `requirements.txt`.
+    /// Which one: `2` of the commands, `requirements.txt`.
     pub subject: String,
     pub text: String,
+    /// Paths that changed in git, where the caller could find them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl Reason {
     fn new(kind: &str, subject: impl Into<String>, text: impl Into<String>) -> Self {
-        Self { kind: kind.to_owned(), subject: subject.into(), text: text.into() }
+        Self { kind: kind.to_owned(), subject: subject.into(), text: text.into(), files: Vec::new() }
     }
 }
 
-/// A stage that is to be built, as far as its reasons go.
-#[derive(Clone, Copy, Debug)]
+/// The stage that wants an explanation, stored or not.
+#[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     pub image: &'a str,
     pub name: StageName,
     pub signature: &'a StageSignature,
-    pub previous: Option<&'a StageSignature>,
-    pub dependencies: &'a Dependencies,
+    /// Signature of the stage before; empty for the first.
+    pub previous: &'a str,
+    pub dependencies: Vec<DependencyMark>,
+    /// Compare only with stages stored before this one.
+    pub before: Option<u64>,
 }
 
-/// Compares what is wanted with the newest stored stage of the same image and stage name (else of the same stage name).
-/// `stored` is every stage of the project. Always at least one reason.
-pub fn reasons(wanted: Wanted<'_>, stored: &[StageDescription]) -> Vec<Reason> {
-    if stored.iter().any(|stage| stage.id.signature == *wanted.signature) {
-        return vec![Reason::new(
-            "history",
-            "",
-            "it was built only from commits that are not ancestors of the current one",
-        )];
+impl<'a> Wanted<'a> {
+    /// A stage about to be built.
+    pub fn new(
+        image: &'a str,
+        name: StageName,
+        signature: &'a StageSignature,
+        previous: Option<&'a StageSignature>,
+        dependencies: &Dependencies,
+    ) -> Self {
+        let previous = previous.map(StageSignature::as_str).unwrap_or_default();
+        Self { image, name, signature, previous, dependencies: DependencyMark::of(dependencies), before: None }
     }
-    let Some((earlier, marks)) = nearest(wanted, stored) else {
-        return vec![Reason::new("first", "", "it has not been built before")];
+
+    /// A stage of the storage, by its own labels; `None` when they do not say what it was built from.
+    pub fn of_stored(stage: &'a StageDescription) -> Option<Self> {
+        let label = |name: &str| stage.labels.get(name).map(String::as_str);
+        Some(Self {
+            image: label(labels::STAGE_IMAGE)?,
+            name: label(labels::STAGE_NAME)?.parse().ok()?,
+            signature: &stage.id.signature,
+            previous: label(labels::PREVIOUS_SIGNATURE).unwrap_or_default(),
+            dependencies: DependencyMark::of_labels(&stage.labels)?,
+            before: Some(stage.id.unique),
+        })
+    }
+}
+
+/// Why a stage had to be built, and what it was compared with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    pub earlier: Option<StageDescription>,
+    /// Never empty.
+    pub reasons: Vec<Reason>,
+}
+
+/// Compares a stage with the newest earlier one of the same image and stage name (else of the same stage name).
+/// `stored` is every stage of the project.
+pub fn explain(wanted: &Wanted<'_>, stored: &[StageDescription]) -> Explanation {
+    let earlier = |stage: &&StageDescription| wanted.before.is_none_or(|unique| stage.id.unique < unique);
+    if let Some(twin) = stored.iter().filter(earlier).find(|stage| stage.id.signature == *wanted.signature) {
+        let text = "it was built only from commits that are not ancestors of the current one";
+        return Explanation { earlier: Some(twin.clone()), reasons: vec![Reason::new("history", "", text)] };
+    }
+    let Some((nearest, marks)) = nearest(wanted, stored.iter().filter(earlier)) else {
+        return Explanation { earlier: None, reasons: vec![Reason::new("first", "", "it has not been built before")] };
     };
-    let mut reasons = changed(&marks, &DependencyMark::of(wanted.dependencies));
-    let previous = earlier.labels.get(super::labels::PREVIOUS_SIGNATURE).map(String::as_str).unwrap_or_default();
-    if previous != wanted.previous.map(StageSignature::as_str).unwrap_or_default() {
+    let mut reasons = changed(&marks, &wanted.dependencies);
+    let previous = nearest.labels.get(labels::PREVIOUS_SIGNATURE).map(String::as_str).unwrap_or_default();
+    if previous != wanted.previous {
         reasons.push(Reason::new("previous", "", "the stage before it is another one"));
     }
     if reasons.is_empty() {
         reasons.push(Reason::new("previous", "", "the stage before it stands at another commit"));
     }
-    reasons
+    Explanation { earlier: Some(nearest.clone()), reasons }
 }
 
 fn nearest<'a>(
-    wanted: Wanted<'_>,
-    stored: &'a [StageDescription],
+    wanted: &Wanted<'_>,
+    stored: impl Iterator<Item = &'a StageDescription>,
 ) -> Option<(&'a StageDescription, Vec<DependencyMark>)> {
     let label = |stage: &StageDescription, name: &str| stage.labels.get(name).cloned().unwrap_or_default();
-    let mut earlier: Vec<&StageDescription> = stored
-        .iter()
-        .filter(|stage| {
-            label(stage, super::labels::STAGE_NAME) == wanted.name.as_str()
-                && label(stage, super::labels::STAGE_SIGNATURE) == stage.id.signature.as_str()
-        })
-        .collect();
-    earlier.sort_by_key(|stage| (label(stage, super::labels::STAGE_IMAGE) == wanted.image, stage.id.unique));
+    let mut earlier: Vec<&StageDescription> =
+        stored.filter(|stage| label(stage, labels::STAGE_NAME) == wanted.name.as_str()).collect();
+    earlier.sort_by_key(|stage| (label(stage, labels::STAGE_IMAGE) == wanted.image, stage.id.unique));
     earlier.into_iter().rev().find_map(|stage| Some((stage, DependencyMark::of_labels(&stage.labels)?)))
 }
 
@@ -163,14 +197,8 @@ mod tests {
     fn why(stored: &[StageDescription], now: &[(&str, &str)], previous: Option<&StageSignature>) -> Vec<String> {
         let dependencies = dependencies(now);
         let signature = signature::stage(StageName::Install, &dependencies, None);
-        let wanted = Wanted {
-            image: "app",
-            name: StageName::Install,
-            signature: &signature,
-            previous,
-            dependencies: &dependencies,
-        };
-        reasons(wanted, stored).into_iter().map(|reason| reason.text).collect()
+        let wanted = Wanted::new("app", StageName::Install, &signature, previous, &dependencies);
+        explain(&wanted, stored).reasons.into_iter().map(|reason| reason.text).collect()
     }
 
     #[test]
