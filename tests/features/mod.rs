@@ -1,1 +1,2 @@
-//! (see the modules)
+mod multiwerf;
+mod slug;
