@@ -1,1 +1,3 @@
-//! (see the modules)
+//! A file per user-visible feature.
+
+mod yaml;
