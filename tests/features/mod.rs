@@ -1,2 +1,5 @@
 mod multiwerf;
 mod slug;
+//! A file per user-visible feature.
+
+mod yaml;
