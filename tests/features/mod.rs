@@ -3,3 +3,6 @@ mod slug;
 //! A file per user-visible feature.
 
 mod yaml;
+//! (see the modules)
+
+mod layer;
