@@ -3,6 +3,7 @@
 mod app;
 mod failure;
 pub mod flags;
+mod log_options;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
-    let app = match App::new() {
+    let app = match App::new(&cli.log) {
         Ok(app) => app,
         Err(error) => return failure::report(&error),
     };
