@@ -2,3 +2,6 @@
 
 pub mod clock;
 pub mod env;
+pub mod exterminator;
+pub mod process;
+pub mod signal;
