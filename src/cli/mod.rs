@@ -3,8 +3,12 @@
 mod app;
 mod failure;
 pub mod flags;
+<<<<<<< HEAD
 mod multiwerf;
 mod slugify;
+=======
+mod log_options;
+>>>>>>> ui
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -43,7 +47,15 @@ enum PlainCommand {
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
+<<<<<<< HEAD
     let app = match App::new() {
+=======
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    let app = match App::new(&cli.log) {
+>>>>>>> ui
         Ok(app) => app,
         Err(error) => return failure::report(&error),
     };

@@ -3,3 +3,6 @@
 pub mod clock;
 pub mod env;
 pub mod files;
+pub mod exterminator;
+pub mod process;
+pub mod signal;
