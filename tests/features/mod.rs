@@ -1,1 +1,3 @@
-//! (see the modules)
+//! One file per feature that a user would notice.
+
+mod git;
