@@ -6,3 +6,6 @@ mod yaml;
 //! (see the modules)
 
 mod layer;
+//! One file per feature that a user would notice.
+
+mod git;
