@@ -1,3 +1,4 @@
 //! A file per user-visible feature.
 
+mod config;
 mod yaml;
