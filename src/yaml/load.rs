@@ -107,6 +107,11 @@ impl<'a> Node<'a> {
         self.entries().find(|(name, _)| name.text() == Some(key)).map(|(_, value)| value)
     }
 
+    /// The place of a key of a map.
+    pub fn key_at(self, key: &str) -> Option<Position> {
+        self.entries().find(|(name, _)| name.text() == Some(key)).map(|(name, _)| name.spans.start)
+    }
+
     /// The text of a scalar as it was written: `1.10`, `yes`, `~`. `None` for lists and maps.
     pub fn text(self) -> Option<&'a str> {
         self.spans.text.as_deref().or_else(|| self.untagged().as_str())

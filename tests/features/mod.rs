@@ -2,6 +2,7 @@ mod multiwerf;
 mod slug;
 //! A file per user-visible feature.
 
+mod config;
 mod yaml;
 //! (see the modules)
 
