@@ -38,15 +38,15 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     };
     let app = match App::new(&cli.log) {
         Ok(app) => app,
-        Err(error) => return failure::report(&error),
+        Err(error) => return failure::report(&error, None),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into()),
+        Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
     match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, Some(&app.ui)),
     }
 }
 
