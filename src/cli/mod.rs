@@ -44,10 +44,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
-    match runtime.block_on(dispatch(cli.command, &app)) {
+    failure::or_bug(&app.ui, || match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
         Err(error) => failure::report(&error, Some(&app.ui)),
-    }
+    })
 }
 
 async fn dispatch(command: Command, _app: &App) -> anyhow::Result<ExitCode> {
