@@ -43,10 +43,9 @@ pub mod storage;
 pub mod toolchain;
 
 // 4 scenarios
-pub mod build;
+// build and publish join when git and registry are here
 pub mod exec;
 pub mod executor;
-pub mod publish;
 
 // 5 entry
 pub mod cli;

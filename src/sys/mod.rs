@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod env;
+pub mod files;
 pub mod exterminator;
 pub mod process;
 pub mod signal;
