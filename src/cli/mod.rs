@@ -57,7 +57,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     let app = match App::new(&cli.log) {
 >>>>>>> ui
         Ok(app) => app,
-        Err(error) => return failure::report(&error),
+        Err(error) => return failure::report(&error, None),
     };
     if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
         return multiwerf::run(&args, &app.env);
@@ -71,12 +71,12 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into()),
+        Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
-    match runtime.block_on(dispatch(cli.command, &app)) {
+    failure::or_bug(&app.ui, || match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
-        Err(error) => failure::report(&error),
-    }
+        Err(error) => failure::report(&error, Some(&app.ui)),
+    })
 }
 
 fn run_plain(command: PlainCommand, _app: &App) -> anyhow::Result<ExitCode> {

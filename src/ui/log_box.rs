@@ -189,6 +189,18 @@ impl Frame {
         self.put(&lines);
     }
 
+    /// As [`Frame::line`] but in any log and never wrapped.
+    pub(super) fn unwrapped(&self, text: &str, style: Style) {
+        let masked = self.ui.mask().text(text);
+        let mut lines = String::new();
+        for line in masked.split('\n') {
+            let line = plain(line, Colours::Drop);
+            lines.push_str(&if self.ui.options().colour { style.paint(line) } else { line.into_owned() });
+            lines.push('\n');
+        }
+        self.put(&lines);
+    }
+
     pub(super) fn put(&self, lines: &str) {
         self.ui.output().put(self.lane.id, lines.as_bytes());
     }

@@ -175,6 +175,11 @@ impl Ui {
         }
     }
 
+    /// The error that ends the command, in any log, as it stands: without borders or wrapping, but masked. May have several lines.
+    pub fn error(&self, text: &str) {
+        self.root().unwrapped(text, Style::Failure);
+    }
+
     fn now(&self) -> i64 {
         self.shared.clock.now()
     }

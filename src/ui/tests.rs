@@ -482,3 +482,17 @@ fn the_heartbeat_speaks_of_what_is_seen() {
     hidden.end();
     live.end();
 }
+
+/// Hostile inputs 40 and 45, in error texts.
+#[test]
+fn the_final_error_is_whole_masked_and_harmless() {
+    let bench = Bench::with(UiOptions { level: Level::Quiet, width: 20, ..UiOptions::default() });
+    bench.ui.mask().add("hunter2-hunter2");
+    bench.ui.error(
+        "Error: the registry said: \x1b]0;t\x07no hunter2-hunter2\nhint: a hint that is longer than the log is wide",
+    );
+    assert_eq!(
+        bench.text(),
+        "Error: the registry said: no [MASKED]\nhint: a hint that is longer than the log is wide\n"
+    );
+}

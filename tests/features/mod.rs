@@ -6,6 +6,7 @@ mod config;
 mod yaml;
 //! (see the modules)
 
+mod ui;
 mod layer;
 //! One file per feature that a user would notice.
 
