@@ -3,3 +3,5 @@
 pub mod clock;
 pub mod env;
 pub mod files;
+pub mod process;
+pub mod remove;
