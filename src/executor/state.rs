@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::sys::process::{self, ProcessIdentity};
+use crate::sys::process_table::{self, ProcessIdentity};
 use crate::sys::{files, remove};
 
 use super::error::{ExecutorError, file};
@@ -57,13 +57,13 @@ impl Lease {
             key: job.key(),
             project_key: job.project_key(),
             project_path: job.project_path.clone(),
-            runner: ProcessIdentity::of(process::starter()?)?,
-            expires: process::uptime()?.saturating_add(job.timeout).saturating_add(EXPIRY_MARGIN),
+            runner: ProcessIdentity::of(process_table::starter()?)?,
+            expires: process_table::uptime()?.saturating_add(job.timeout).saturating_add(EXPIRY_MARGIN),
         })
     }
 
     fn is_live(&self) -> bool {
-        self.runner.is_alive() && process::uptime().is_ok_and(|now| now < self.expires)
+        self.runner.is_alive() && process_table::uptime().is_ok_and(|now| now < self.expires)
     }
 }
 
@@ -138,7 +138,11 @@ impl State {
         }
         let this = ProcessIdentity::of_this_process().map_err(ExecutorError::Processes)?;
         let text = serde_json::to_vec(&this).map_err(io::Error::from);
-        text.and_then(|text| files::replace(&owner, &text, 0o600)).map_err(file("write", &owner))?;
+        match text.and_then(|text| files::replace(&owner, &text, 0o600)) {
+            // Whoever had the lock before us has removed the job.
+            Err(error) if error.kind() == NotFound => {}
+            result => result.map_err(file("write", &owner))?,
+        }
         Ok(JobLock { _file: lock })
     }
 

@@ -3,5 +3,5 @@
 pub mod clock;
 pub mod env;
 pub mod files;
-pub mod process;
+pub mod process_table;
 pub mod remove;

@@ -63,6 +63,10 @@ impl Stat {
 pub fn starter() -> io::Result<u32> {
     let own_group = Stat::of(std::process::id())?.group;
     let mut pid = std::os::unix::process::parent_id();
+    if pid == 0 {
+        // Our parent is outside of our PID namespace; the namespace's first process is the nearest we can see.
+        return Ok(1);
+    }
     loop {
         let stat = Stat::of(pid)?;
         if stat.group != own_group || stat.parent == 0 {
