@@ -3,6 +3,7 @@
 mod app;
 mod failure;
 pub mod flags;
+mod log_options;
 mod multiwerf;
 mod slugify;
 
@@ -43,27 +44,27 @@ enum PlainCommand {
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    let app = match App::new() {
-        Ok(app) => app,
-        Err(error) => return failure::report(&error),
-    };
     if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
-        return multiwerf::run(&args, &app.env);
+        return multiwerf::run(&args);
     }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
+    let app = match App::new(&cli.log) {
+        Ok(app) => app,
+        Err(error) => return failure::report(&error, None),
+    };
     if let Command::Plain(command) = cli.command {
-        return run_plain(command, &app).unwrap_or_else(|error| failure::report(&error));
+        return run_plain(command, &app).unwrap_or_else(|error| failure::report(&error, Some(&app.ui)));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into()),
+        Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
     match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, Some(&app.ui)),
     }
 }
 
