@@ -3,12 +3,9 @@
 mod app;
 mod failure;
 pub mod flags;
-<<<<<<< HEAD
+mod log_options;
 mod multiwerf;
 mod slugify;
-=======
-mod log_options;
->>>>>>> ui
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -47,36 +44,28 @@ enum PlainCommand {
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
-<<<<<<< HEAD
-    let app = match App::new() {
-=======
+    if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
+        return multiwerf::run(&args);
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
     let app = match App::new(&cli.log) {
->>>>>>> ui
         Ok(app) => app,
         Err(error) => return failure::report(&error, None),
     };
-    if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
-        return multiwerf::run(&args, &app.env);
-    }
-    let cli = match Cli::try_parse_from(&args) {
-        Ok(cli) => cli,
-        Err(error) => return failure::usage(&error),
-    };
     if let Command::Plain(command) = cli.command {
-        return run_plain(command, &app).unwrap_or_else(|error| failure::report(&error));
+        return run_plain(command, &app).unwrap_or_else(|error| failure::report(&error, Some(&app.ui)));
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
-    failure::or_bug(&app.ui, || match runtime.block_on(dispatch(cli.command, &app)) {
+    match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
         Err(error) => failure::report(&error, Some(&app.ui)),
-    })
+    }
 }
 
 fn run_plain(command: PlainCommand, _app: &App) -> anyhow::Result<ExitCode> {

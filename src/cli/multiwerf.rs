@@ -119,24 +119,24 @@ impl Ignored {
     }
 }
 
-pub fn run(args: &[OsString], env: &Env) -> ExitCode {
+pub fn run(args: &[OsString]) -> ExitCode {
     match Multiwerf::try_parse_from(args) {
         Err(error) => failure::usage(&error),
-        Ok(multiwerf) => match dispatch(multiwerf.command, env) {
+        Ok(multiwerf) => match dispatch(multiwerf.command) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failure::report(&error),
+            Err(error) => failure::report(&error, None),
         },
     }
 }
 
-fn dispatch(command: Command, env: &Env) -> anyhow::Result<()> {
+fn dispatch(command: Command) -> anyhow::Result<()> {
     let program = super::this_program()?;
     match command {
         Command::Use(args) => {
             check(&args.version)?;
             let script = script(&program, args.shell)?;
             if args.as_file {
-                println!("{}", write_script(&args, &script, env)?.display());
+                println!("{}", write_script(&args, &script, &Env::of_process()?)?.display());
             } else {
                 std::io::stdout().write_all(&script)?;
             }
