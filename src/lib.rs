@@ -44,7 +44,8 @@ pub mod storage;
 pub mod toolchain;
 
 // 4 scenarios
-// build and publish join when git and registry are here
+pub mod build;
+pub mod publish;
 pub mod exec;
 pub mod executor;
 
