@@ -22,17 +22,20 @@ lint:
 	  else echo "skipped: cargo-deny is not installed"; fi
 
 # Ratios in one run against what users would pick instead; also written to target/bench.json.
-bench: packages-demo
+bench: packages-bench
 	@$(CARGO) build --quiet --profile release-fast --bin slipway
-	@SLIPWAY=$$PWD/target/release-fast/slipway bash benches/bench.sh
+	@SLIPWAY=$$PWD/target/release-fast/slipway python3 benches/bench.py
 
 release:
 	$(CARGO) build --release --locked --bin slipway
 	@ls -l target/release/slipway
 
-.PHONY: packages-demo packages-test
+.PHONY: packages-demo packages-test packages-bench
 packages-demo:
-	@bash .ci/packages mmdebstrap docker-registry git curl cmake pkg-config
+	@bash .ci/packages mmdebstrap docker-registry git curl
 
 packages-test:
 	@bash .ci/packages bash-static busybox-static docker-registry git uidmap
+
+packages-bench:
+	@bash .ci/packages python3 git strace
