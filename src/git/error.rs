@@ -40,7 +40,11 @@ pub enum Error {
     SubmoduleMissing { path: String, commit: String, repo: String },
     #[error("content of `{path}` is kept by git LFS and object {object} is not in git repository `{repo}`")]
     LfsMissing { path: String, object: String, repo: String },
-    #[error("cannot clone without shallow history: git repository `{repo}` has no remote `origin`")]
+    #[error(
+        "git mappings disagree on `/{path}` in the image: one makes it a file or removes it, and another puts files into it"
+    )]
+    MappingConflict { path: String },
+    #[error("cannot fetch the missing history of shallow git repository `{repo}`: it has no remote `origin`")]
     NoOrigin { repo: String },
     #[error("the git program was not found in PATH")]
     NoProgram,

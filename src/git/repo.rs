@@ -40,6 +40,25 @@ impl Repo {
         Ok(Self { objects })
     }
 
+    /// Opens a clone that `Remotes` made.
+    pub(super) fn open_clone(name: String, git_dir: &Path) -> Result<Self, Error> {
+        Ok(Self { objects: Objects::open(name, git_dir, None)? })
+    }
+
+    /// Whether the commits of all references are there, with their root trees.
+    pub(super) fn is_whole(&self) -> bool {
+        let Ok(handle) = self.objects.handle() else { return false };
+        let Ok(references) = handle.references() else { return false };
+        let present = |reference: git2::Reference<'_>| match reference.target() {
+            Some(id) => match handle.find_object(id, None) {
+                Ok(object) => object.peel_to_tree().is_ok() || object.as_commit().is_none(),
+                Err(_) => false,
+            },
+            None => true,
+        };
+        references.into_iter().all(|reference| reference.is_ok_and(present))
+    }
+
     /// What people call it: the directory, or the URL of a remote without credentials.
     pub fn name(&self) -> &str {
         &self.objects.name
@@ -60,10 +79,11 @@ impl Repo {
     /// The commit that a mapping's reference means (spec/build.md 3.2); branches are those of `origin`.
     pub fn resolve(&self, reference: &GitReference) -> Result<CommitId, Error> {
         match reference {
-            GitReference::Default => match self.peel("refs/remotes/origin/HEAD") {
-                Some(commit) if self.objects.work_dir.is_none() => commit_id(commit),
-                _ => self.head(),
-            },
+            GitReference::Default if self.objects.work_dir.is_some() => self.head(),
+            GitReference::Default => self
+                .peel("refs/slipway/HEAD")
+                .ok_or_else(|| self.reference_not_found("default branch (HEAD)".to_owned()))
+                .and_then(commit_id),
             GitReference::Branch(name) => self
                 .peel(&format!("refs/remotes/origin/{name}"))
                 .ok_or_else(|| self.reference_not_found(format!("branch `{}`", name.escape_debug())))
