@@ -1,1 +1,3 @@
-//! (see the modules)
+//! One file per user-visible feature.
+
+mod registry;

@@ -1,1 +1,3 @@
-//! (see the modules)
+//! What the tests share.
+
+pub mod fault_registry;
