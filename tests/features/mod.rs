@@ -11,3 +11,6 @@ mod layer;
 //! One file per feature that a user would notice.
 
 mod git;
+//! One file per user-visible feature.
+
+mod registry;

@@ -2,3 +2,6 @@ pub mod program;
 //! What the tests share.
 
 pub mod git_repo;
+//! What the tests share.
+
+pub mod fault_registry;
