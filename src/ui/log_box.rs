@@ -1,5 +1,6 @@
 //! The boxes of the log (spec/build.md 8.1): a [`Frame`] is a place in it, a [`Process`] a box that is open.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -192,8 +193,10 @@ impl Frame {
             return;
         }
         let masked = self.ui.mask().text(text);
-        let lines: String =
-            masked.split('\n').map(|line| self.render("", &plain(line, Colours::Drop), style)).collect();
+        let mut lines = String::new();
+        for line in masked.split('\n') {
+            self.render("", &plain(line, Colours::Drop), style, &mut lines);
+        }
         self.put(&lines);
     }
 
@@ -217,20 +220,19 @@ impl Frame {
         self.ui.output().is_live(self.lane.id)
     }
 
-    /// One line of text as it is written: with what stands before it, wrapped, ended. `tag` may be coloured.
-    pub(super) fn render(&self, tag: &str, line: &str, style: Style) -> String {
+    /// Appends one line of text as it is written: with what stands before it, wrapped, ended. `tag` may be coloured.
+    pub(super) fn render(&self, tag: &str, line: &str, style: Style, rendered: &mut String) {
+        let painted =
+            (self.ui.options().colour && style != Style::Normal && !line.is_empty()).then(|| style.paint(line));
+        let line = painted.as_deref().unwrap_or(line);
         let prefix = self.prefix();
-        let line = if self.ui.options().colour && !line.is_empty() { style.paint(line) } else { line.to_owned() };
-        if !self.ui.options().pretty {
-            return format!("{prefix}{tag}{line}\n");
-        }
         let columns = self.columns().saturating_sub(width(tag));
-        let mut rendered = String::new();
-        for part in wrap(&line, columns) {
-            rendered.push_str(format!("{prefix}{tag}{part}").trim_end_matches(' '));
+        let parts = if self.ui.options().pretty { wrap(line, columns) } else { vec![Cow::Borrowed(line)] };
+        for part in parts {
+            rendered.extend([prefix.as_str(), tag, &part]);
+            rendered.truncate(rendered.trim_end_matches(' ').len());
             rendered.push('\n');
         }
-        rendered
     }
 
     /// What starts each line of this frame: the time in a debug log, borders, indent.
@@ -256,6 +258,11 @@ impl Frame {
     pub(super) fn harmless(&self, title: &str) -> String {
         let masked = self.ui.mask().text(title);
         plain(&masked.replace('\n', " "), Colours::Drop).into_owned()
+    }
+
+    /// A title for the line of a terminal that tells what runs; the spinner and the time need some columns.
+    pub(super) fn status_title(&self, title: &str) -> String {
+        cut(&self.harmless(title), self.ui.options().width.saturating_sub(20))
     }
 
     /// A line with a border of its own, cut so that `end` fits behind the title.

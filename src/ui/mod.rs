@@ -246,7 +246,7 @@ impl Ui {
         let Some(bars) = self.output().bars.clone() else { return };
         let under_way = self.under_way();
         let last = under_way.iter().rev().find(|(frame, ..)| frame.is_visible() && frame.is_live());
-        let shown = last.map(|(frame, title, since)| (frame.harmless(title), log_box::since(*since, self.now())));
+        let shown = last.map(|(frame, title, since)| (frame.status_title(title), log_box::since(*since, self.now())));
         lock(&self.shared.status).show(&bars, shown.as_ref().map(|(title, since)| (title.as_str(), *since)));
     }
 
