@@ -1,4 +1,5 @@
 //! The form of the log and what goes where, seen from outside.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests, too")]
 
 use std::process::{Command, Output};
 
