@@ -3,11 +3,27 @@
 use std::process::ExitCode;
 
 use crate::error::{Error, ErrorKind, Explain};
+use crate::sys::process::ProcessError;
+use crate::ui::Ui;
 
-/// Prints `Error: …` with causes and hints, and gives the exit code of the kind.
-pub fn report(error: &anyhow::Error) -> ExitCode {
-    eprint!("{}", text(error));
-    ExitCode::from(explained(error).map_or(ErrorKind::Bug, Explain::kind).exit_code())
+/// The given error as one that explains itself: a line for each type of ours that can.
+macro_rules! as_explained {
+    ($error:expr) => {
+        None::<&dyn Explain>
+            .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
+    };
+}
+
+/// Prints `Error: …` with causes and hints, never wrapped, and gives the exit code of the kind. Without a log (it could not be
+/// opened) the text goes to stderr as it is.
+pub fn report(error: &anyhow::Error, ui: Option<&Ui>) -> ExitCode {
+    let text = text(error);
+    match ui {
+        Some(ui) => ui.error(&text),
+        None => eprintln!("{text}"),
+    }
+    ExitCode::from(kind(error).exit_code())
 }
 
 /// Help and version go to stdout as asked for; a wrong command line goes to stderr, so that `source <(…)` is not fed with it.
@@ -17,15 +33,131 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     if asked_for { ExitCode::SUCCESS } else { ExitCode::from(ErrorKind::Usage.exit_code()) }
 }
 
+/// `Error: ` and the chain of causes, then one line for each hint.
 fn text(error: &anyhow::Error) -> String {
-    let mut text = format!("Error: {error:#}\n");
-    for hint in explained(error).map(Explain::hints).unwrap_or_default() {
-        text.push_str(&format!("hint: {hint}\n"));
+    if kind(error) == ErrorKind::Interrupted {
+        return "Error: interrupted".to_owned();
+    }
+    let mut text = format!("Error: {}", chain(error));
+    let mut told = Vec::new();
+    for hint in explanations(error).flat_map(Explain::hints) {
+        if !told.contains(&hint) {
+            text.push_str(&format!("\nhint: {hint}"));
+            told.push(hint);
+        }
     }
     text
 }
 
-/// The first link of the chain that knows who has to act.
-fn explained(error: &anyhow::Error) -> Option<&dyn Explain> {
-    error.chain().find_map(|link| link.downcast_ref::<Error>().map(|error| error as &dyn Explain))
+/// The messages from the outermost to the innermost; one that only repeats the end of the message before it is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for link in error.chain() {
+        let message = link.to_string();
+        if message.is_empty() || text.ends_with(&message) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&message);
+    }
+    text
+}
+
+/// Who has to act, as the outermost link that knows says; an interruption anywhere is one of the whole. What no link knows is the
+/// machine's fault if the machine said no, else ours.
+fn kind(error: &anyhow::Error) -> ErrorKind {
+    let mut kinds = explanations(error).map(Explain::kind).peekable();
+    let outermost = kinds.peek().copied();
+    if kinds.any(|kind| kind == ErrorKind::Interrupted) {
+        return ErrorKind::Interrupted;
+    }
+    let from_io = error.chain().any(|link| link.is::<std::io::Error>());
+    outermost.unwrap_or(if from_io { ErrorKind::Environment } else { ErrorKind::Bug })
+}
+
+/// Every link that explains itself, from the outermost in. An error given to `context` is no link of the chain, so anyhow is asked
+/// first; the same error may come twice.
+fn explanations(error: &anyhow::Error) -> impl Iterator<Item = &dyn Explain> {
+    as_explained!(error).into_iter().chain(error.chain().filter_map(|link| as_explained!(link)))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    fn told(error: impl Into<anyhow::Error>) -> String {
+        let error = error.into();
+        format!("{}\nexit code {}", text(&error), kind(&error).exit_code())
+    }
+
+    #[test]
+    fn the_chain_is_one_line_and_hints_follow() {
+        let error = Error::remote("cannot push `r/app:1`")
+            .hint("log in first")
+            .because(Error::remote("401 Unauthorized").hint("log in first").hint("check the token"));
+        let error = anyhow::Error::from(error).context("publishing image `app`");
+        insta::assert_snapshot!(told(error), @r"
+        Error: publishing image `app`: cannot push `r/app:1`: 401 Unauthorized
+        hint: log in first
+        hint: check the token
+        exit code 4
+        ");
+    }
+
+    #[test]
+    fn a_cause_that_its_message_repeats_is_told_once() {
+        let io = std::io::Error::other("disk full");
+        let error = Error::environment("cannot write `x`: disk full").because(io);
+        insta::assert_snapshot!(told(error), @"
+        Error: cannot write `x`: disk full
+        exit code 3
+        ");
+    }
+
+    #[test]
+    fn an_error_given_as_context_still_explains_itself() {
+        let error = Err::<(), _>(std::io::Error::other("broken pipe"))
+            .context(Error::user("`werf.yaml`:3:7: `form` is not a key").hint("did you mean `from`?"))
+            .context("reading the configuration");
+        insta::assert_snapshot!(told(error.unwrap_err()), @"
+        Error: reading the configuration: `werf.yaml`:3:7: `form` is not a key: broken pipe
+        hint: did you mean `from`?
+        exit code 1
+        ");
+    }
+
+    #[test]
+    fn an_interruption_says_only_that() {
+        let error = Error::remote("cannot pull").because(crate::sys::signal::Interruption::error());
+        insta::assert_snapshot!(told(anyhow::Error::from(error).context("building")), @"
+        Error: interrupted
+        exit code 17
+        ");
+    }
+
+    #[test]
+    fn each_kind_has_its_code() {
+        let missing = ProcessError::Missing { program: "git".into() };
+        insta::assert_snapshot!(told(anyhow::Error::from(missing).context("fetching")), @"
+        Error: fetching: cannot run `git`: there is no such program
+        hint: install `git`, or put it on PATH
+        exit code 3
+        ");
+        insta::assert_snapshot!(told(std::io::Error::from(std::io::ErrorKind::PermissionDenied)), @"
+        Error: permission denied
+        exit code 3
+        ");
+        insta::assert_snapshot!(told(anyhow::anyhow!("a stage without a signature")), @"
+        Error: a stage without a signature
+        exit code 70
+        ");
+        insta::assert_snapshot!(told(Error::usage("two images named")), @"
+        Error: two images named
+        exit code 2
+        ");
+    }
 }

@@ -23,16 +23,16 @@ pub struct ProjectFlags {
 #[command(next_help_heading = "Log")]
 pub struct LogFlags {
     /// Say only what went wrong [$WERF_LOG_QUIET]
-    #[arg(long, visible_alias = "quiet", global = true)]
-    pub log_quiet: bool,
+    #[arg(long, alias = "quiet", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub log_quiet: Option<bool>,
     /// Say more: git, lookups, decisions [$WERF_LOG_VERBOSE]
-    #[arg(long, visible_alias = "verbose", global = true)]
-    pub log_verbose: bool,
+    #[arg(long, alias = "verbose", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub log_verbose: Option<bool>,
     /// Say everything, each line with the elapsed time [$WERF_LOG_DEBUG]
-    #[arg(long, visible_alias = "debug", global = true)]
-    pub log_debug: bool,
+    #[arg(long, alias = "debug", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub log_debug: Option<bool>,
     /// Boxes, emoji and wrapping; `--log-pretty=false` for plain lines [$WERF_LOG_PRETTY]
-    #[arg(long, global = true, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub log_pretty: Option<bool>,
     /// Colours: auto, on or off [$WERF_LOG_COLOR_MODE]
     #[arg(long, global = true, value_name = "MODE")]
@@ -40,4 +40,13 @@ pub struct LogFlags {
     /// Columns of the log; -1 is the terminal's width, or 140 [$WERF_LOG_TERMINAL_WIDTH]
     #[arg(long, global = true, allow_hyphen_values = true, value_name = "COLUMNS")]
     pub log_terminal_width: Option<i64>,
+}
+
+/// A switch as Go's flags take it: `--log-quiet`, `--log-quiet=false`.
+pub fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
+        _ => Err("expected `true` or `false`".to_owned()),
+    }
 }

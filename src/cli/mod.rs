@@ -3,10 +3,15 @@
 mod app;
 mod failure;
 pub mod flags;
+mod log_options;
+mod multiwerf;
+mod slugify;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use app::App;
@@ -25,33 +30,64 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Plain(PlainCommand),
     /// Print the version, a single word
     Version,
 }
 
+/// Commands that wait for nothing but files and processes: they start no async runtime, and are done in milliseconds.
+#[derive(Debug, Subcommand)]
+enum PlainCommand {
+    Slugify(slugify::SlugifyArgs),
+}
+
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
+    if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
+        return multiwerf::run(&args);
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
-    let app = match App::new() {
+    let app = match App::new(&cli.log) {
         Ok(app) => app,
-        Err(error) => return failure::report(&error),
+        Err(error) => return failure::report(&error, None),
     };
+    if let Command::Plain(command) = cli.command {
+        return run_plain(command, &app).unwrap_or_else(|error| failure::report(&error, Some(&app.ui)));
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into()),
+        Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
     match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
-        Err(error) => failure::report(&error),
+        Err(error) => failure::report(&error, Some(&app.ui)),
     }
 }
 
-async fn dispatch(command: Command, _app: &App) -> anyhow::Result<ExitCode> {
+fn run_plain(command: PlainCommand, _app: &App) -> anyhow::Result<ExitCode> {
+    match command {
+        PlainCommand::Slugify(args) => slugify::run(&args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The absolute path of this program, also when a newer one has taken its place since it was started.
+fn this_program() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot find the path of this program")?;
+    match path.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(replaced) => Ok(PathBuf::from(replaced)),
+        None => Ok(path),
+    }
+}
+
+async fn dispatch(command: Command, app: &App) -> anyhow::Result<ExitCode> {
     match command {
         Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
+        Command::Plain(command) => return run_plain(command, app),
     }
     Ok(ExitCode::SUCCESS)
 }

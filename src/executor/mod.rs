@@ -1,1 +1,4 @@
-//! (in work)
+pub mod error;
+pub mod job;
+pub mod state;
+pub mod sub_stage;

@@ -2,3 +2,9 @@
 
 pub mod clock;
 pub mod env;
+pub mod exterminator;
+pub mod files;
+pub mod process;
+pub mod process_table;
+pub mod remove;
+pub mod signal;

@@ -2,3 +2,5 @@
 
 mod config;
 mod yaml;
+mod multiwerf;
+mod slug;

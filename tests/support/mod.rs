@@ -1,1 +1,1 @@
-//! (see the modules)
+pub mod program;

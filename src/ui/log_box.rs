@@ -1,0 +1,403 @@
+//! The boxes of the log (spec/build.md 8.1): a [`Frame`] is a place in it, a [`Process`] a box that is open.
+
+use std::fmt::Display;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::{LaneId, ROOT};
+use super::plain::{Colours, plain};
+use super::progress::Progress;
+use super::stream::StreamLog;
+use super::style::Style;
+use super::wrap::{cut, width, wrap};
+use super::{Level, Ui, section, words};
+
+/// Width of the elapsed time that starts each line of a debug log.
+const ELAPSED_WIDTH: usize = 12;
+
+/// A place in the log: it knows its borders, its width and how loud it is. Cheap to clone.
+#[derive(Clone)]
+pub struct Frame {
+    pub(super) ui: Ui,
+    pub(super) lane: Arc<Lane>,
+    depth: usize,
+    indent: usize,
+    level: Level,
+}
+
+/// The hold on a lane; when the last frame of a task is gone, the task is over.
+pub(super) struct Lane {
+    ui: Ui,
+    id: LaneId,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        if self.id != ROOT {
+            self.ui.output().finish(self.id, false);
+        }
+    }
+}
+
+impl Frame {
+    pub(super) fn root(ui: Ui) -> Self {
+        Self { lane: Arc::new(Lane { ui: ui.clone(), id: ROOT }), ui, depth: 0, indent: 0, level: Level::Normal }
+    }
+
+    /// The same place for lines that only a louder log shows.
+    pub fn at(&self, level: Level) -> Self {
+        Self { level: self.level.max(level), ..self.clone() }
+    }
+
+    /// Opens a box that tells its time at the end: `┌ Title` … `└ Title (1.23 seconds)`.
+    pub fn process(&self, title: &str, style: Style) -> Process {
+        Process::open(self, title, style, Timing::Shown)
+    }
+
+    /// Opens a box without time: `┌ Title` … `└ Title`.
+    pub fn block(&self, title: &str) -> Process {
+        Process::open(self, title, Style::Highlight, Timing::Hidden)
+    }
+
+    /// Something short on one line that is printed at its end: `Title ... (0.12 seconds)`.
+    pub fn inline(&self, title: &str) -> Inline {
+        Inline {
+            frame: self.clone(),
+            title: title.to_owned(),
+            started: self.ui.now(),
+            running: Running::new(self, title),
+            ended: false,
+        }
+    }
+
+    pub fn line(&self, text: impl Display) {
+        self.say(&text.to_string(), Style::Normal);
+    }
+
+    /// A line in bold.
+    pub fn highlight(&self, text: impl Display) {
+        self.say(&text.to_string(), Style::Highlight);
+    }
+
+    /// A line that `--log-verbose` shows.
+    pub fn verbose(&self, text: impl Display) {
+        self.at(Level::Verbose).line(text);
+    }
+
+    /// A line that `--log-debug` shows.
+    pub fn debug(&self, text: impl Display) {
+        self.at(Level::Debug).line(text);
+    }
+
+    /// `WARNING: …`, also in a quiet log.
+    pub fn warn(&self, text: impl Display) {
+        let frame = Self { level: Level::Quiet, ..self.clone() };
+        frame.say(&format!("WARNING: {text}"), Style::Failure);
+    }
+
+    /// `├ Info`: what follows in this box is its result.
+    pub fn info(&self) {
+        if !self.is_visible() || self.depth == 0 || !self.ui.options().pretty {
+            return;
+        }
+        let outer = Self { depth: self.depth - 1, ..self.clone() };
+        let mut output = self.ui.output();
+        output.drop_gap(self.lane.id);
+        output.put(self.lane.id, format!("{}├ Info\n", outer.prefix()).as_bytes());
+    }
+
+    /// Keys and values, the keys right-aligned to 12 columns; then a blank line before what follows in the same box.
+    pub fn details(&self, pairs: &[(&str, String)]) {
+        for (key, value) in pairs {
+            self.say(&format!("  {key:>12}: {value}"), Style::Details);
+        }
+        self.gap();
+    }
+
+    /// As [`Frame::details`], the keys aligned to the longest; continued lines keep the indent (spec/publish-and-cleanup.md 4.5).
+    pub fn indented_details(&self, pairs: &[(&str, String)]) {
+        let inner = self.indented(2);
+        let longest = pairs.iter().map(|(key, _)| key.chars().count()).max().unwrap_or_default();
+        for (key, value) in pairs {
+            inner.say(&format!("{key:>longest$}: {value}"), Style::Details);
+        }
+        self.gap();
+    }
+
+    /// The same place, its lines moved right by `columns`.
+    pub fn indented(&self, columns: usize) -> Self {
+        Self { indent: self.indent + columns, ..self.clone() }
+    }
+
+    /// Asks for a blank line before the next one, unless the box ends first. Asking twice gives one.
+    pub fn gap(&self) {
+        if self.is_visible() {
+            self.ui.output().want_gap(self.lane.id, format!("{}\n", self.prefix().trim_end()));
+        }
+    }
+
+    /// The output of a command; `tag` (`<image>/<stage>`) starts each line.
+    pub fn stream(&self, tag: &str, style: Style) -> StreamLog {
+        StreamLog::new(self, tag, style)
+    }
+
+    /// How far something is, in bytes: a bar on a terminal, else a line now and then.
+    pub fn progress(&self, label: &str) -> Progress {
+        Progress::new(self, label)
+    }
+
+    /// One frame for each of `count` tasks that run side by side. The first unfinished one prints live, the others' lines wait
+    /// and are shown in order; those of failed tasks last.
+    pub fn parallel(&self, count: usize) -> Vec<Frame> {
+        let tasks = self.ui.output().open_group(self.lane.id, count);
+        tasks.into_iter().map(|id| Self { lane: Arc::new(Lane { ui: self.ui.clone(), id }), ..self.clone() }).collect()
+    }
+
+    /// Ends a task of [`Frame::parallel`]; dropping all of its frames does the same, as a success.
+    pub fn finish_task(&self, failed: bool) {
+        self.ui.output().finish(self.lane.id, failed);
+    }
+
+    /// How an image is called in titles: `⛵ image NAME`, `~` for the nameless one.
+    pub fn image_title(&self, name: Option<&str>) -> String {
+        self.with_emoji("⛵", "image", name)
+    }
+
+    /// How an artifact is called in titles: `🛸 artifact NAME`.
+    pub fn artifact_title(&self, name: Option<&str>) -> String {
+        self.with_emoji("🛸", "artifact", name)
+    }
+
+    fn with_emoji(&self, emoji: &str, kind: &str, name: Option<&str>) -> String {
+        let name = name.filter(|name| !name.is_empty()).unwrap_or("~");
+        if self.ui.options().pretty { format!("{emoji} {kind} {name}") } else { format!("{kind} {name}") }
+    }
+
+    pub(super) fn is_visible(&self) -> bool {
+        self.level <= self.ui.options().level
+    }
+
+    /// Prints a text of ours, line by line.
+    fn say(&self, text: &str, style: Style) {
+        if !self.is_visible() {
+            return;
+        }
+        let masked = self.ui.mask().text(text);
+        let lines: String =
+            masked.split('\n').map(|line| self.render("", &plain(line, Colours::Drop), style)).collect();
+        self.put(&lines);
+    }
+
+    /// As [`Frame::line`] but in any log and never wrapped.
+    pub(super) fn unwrapped(&self, text: &str, style: Style) {
+        let masked = self.ui.mask().text(text);
+        let mut lines = String::new();
+        for line in masked.split('\n') {
+            let line = plain(line, Colours::Drop);
+            lines.push_str(&if self.ui.options().colour { style.paint(line) } else { line.into_owned() });
+            lines.push('\n');
+        }
+        self.put(&lines);
+    }
+
+    pub(super) fn put(&self, lines: &str) {
+        self.ui.output().put(self.lane.id, lines.as_bytes());
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        self.ui.output().is_live(self.lane.id)
+    }
+
+    /// One line of text as it is written: with what stands before it, wrapped, ended. `tag` may be coloured.
+    pub(super) fn render(&self, tag: &str, line: &str, style: Style) -> String {
+        let prefix = self.prefix();
+        let line = if self.ui.options().colour && !line.is_empty() { style.paint(line) } else { line.to_owned() };
+        if !self.ui.options().pretty {
+            return format!("{prefix}{tag}{line}\n");
+        }
+        let columns = self.columns().saturating_sub(width(tag));
+        let mut rendered = String::new();
+        for part in wrap(&line, columns) {
+            rendered.push_str(format!("{prefix}{tag}{part}").trim_end_matches(' '));
+            rendered.push('\n');
+        }
+        rendered
+    }
+
+    /// What starts each line of this frame: the time in a debug log, borders, indent.
+    fn prefix(&self) -> String {
+        let mut prefix = String::new();
+        if self.ui.options().level == Level::Debug {
+            prefix.push_str(&format!("[{:>8.2}s] ", self.ui.running_time().as_secs_f64()));
+        }
+        if self.ui.options().pretty {
+            prefix.push_str(&"│ ".repeat(self.depth));
+        }
+        prefix.push_str(&" ".repeat(self.indent));
+        prefix
+    }
+
+    /// Columns left for text.
+    fn columns(&self) -> usize {
+        let time = if self.ui.options().level == Level::Debug { ELAPSED_WIDTH } else { 0 };
+        self.ui.options().width.saturating_sub(time + 2 * self.depth + self.indent)
+    }
+
+    /// A line with a border of its own, cut so that `end` fits behind the title.
+    fn title_line(&self, border: &str, title: &str, end: &str, style: Style) -> String {
+        let options = self.ui.options();
+        let masked = self.ui.mask().text(title);
+        let mut title = plain(&masked.replace('\n', " "), Colours::Drop).into_owned();
+        let mut border = border;
+        if options.pretty {
+            title = cut(&title, self.columns().saturating_sub(width(border) + width(end)));
+        } else {
+            border = "";
+        }
+        let text = format!("{title}{end}");
+        let text = if options.colour { style.paint(text) } else { text };
+        format!("{}{border}{text}\n", self.prefix())
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Timing {
+    Shown,
+    Hidden,
+}
+
+/// An open box; it is also the [`Frame`] inside. Dropped without [`Process::end`], it counts as failed.
+pub struct Process {
+    inner: Frame,
+    outer: Frame,
+    title: String,
+    style: Style,
+    timing: Timing,
+    started: i64,
+    section: Option<String>,
+    running: Option<Running>,
+}
+
+impl Process {
+    fn open(outer: &Frame, title: &str, style: Style, timing: Timing) -> Self {
+        let visible = outer.is_visible();
+        let inner = if visible { Frame { depth: outer.depth + 1, ..outer.clone() } } else { outer.clone() };
+        let started = outer.ui.now();
+        let section =
+            (visible && outer.depth == 0 && outer.ui.options().gitlab_sections).then(|| outer.ui.section_name());
+        if visible {
+            let mark = section.as_deref().map(|name| section::start(started / 1000, name)).unwrap_or_default();
+            outer.put(&(mark + &outer.title_line("┌ ", title, "", style)));
+        }
+        let running = visible.then(|| Running::new(&inner, title));
+        Self { inner, outer: outer.clone(), title: title.to_owned(), style, timing, started, section, running }
+    }
+
+    /// `└ Title (1.23 seconds)`
+    pub fn end(mut self) {
+        self.close("", self.style);
+    }
+
+    /// `└ Title (1.23 seconds) FAILED`
+    pub fn fail(self) {
+        drop(self);
+    }
+
+    fn close(&mut self, outcome: &str, style: Style) {
+        if self.running.take().is_none() {
+            return;
+        }
+        let ui = &self.outer.ui;
+        let now = ui.now();
+        let time = match self.timing {
+            Timing::Shown => format!(" ({})", words::seconds(since(self.started, now))),
+            Timing::Hidden => String::new(),
+        };
+        let mut text = self.outer.title_line("└ ", &self.title, &(time + outcome), style);
+        if let Some(name) = &self.section {
+            text.push_str(&section::end(now / 1000, name));
+        }
+        ui.output().drop_gap(self.outer.lane.id);
+        self.outer.put(&text);
+        self.outer.gap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.close(" FAILED", Style::Failure);
+    }
+}
+
+impl Deref for Process {
+    type Target = Frame;
+
+    fn deref(&self) -> &Frame {
+        &self.inner
+    }
+}
+
+/// Something short that is under way. Dropped without [`Inline::end`], it counts as failed.
+pub struct Inline {
+    frame: Frame,
+    title: String,
+    started: i64,
+    running: Running,
+    ended: bool,
+}
+
+impl Inline {
+    /// `Title ... (0.12 seconds)`
+    pub fn end(mut self) {
+        self.close("", Style::Normal);
+    }
+
+    /// `Title ... (0.12 seconds) FAILED`
+    pub fn fail(self) {
+        drop(self);
+    }
+
+    fn close(&mut self, outcome: &str, style: Style) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.running.stop();
+        if self.frame.is_visible() {
+            let time = words::seconds(since(self.started, self.frame.ui.now()));
+            self.frame.put(&self.frame.title_line("", &self.title, &format!(" ... ({time}){outcome}"), style));
+        }
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        self.close(" FAILED", Style::Failure);
+    }
+}
+
+/// An entry in the list of what is under way: the heartbeat names the last one that is seen.
+struct Running {
+    ui: Ui,
+    id: u64,
+}
+
+impl Running {
+    fn new(frame: &Frame, title: &str) -> Self {
+        Self { ui: frame.ui.clone(), id: frame.ui.started(frame, title) }
+    }
+
+    fn stop(&self) {
+        self.ui.stopped(self.id);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+pub(super) fn since(started: i64, now: i64) -> Duration {
+    Duration::from_millis(u64::try_from(now.saturating_sub(started)).unwrap_or_default())
+}

@@ -1,0 +1,11 @@
+//! GitLab's collapsible sections (spec/executor.md 6.2, spec/build.md 8.1).
+
+/// Opens a section; the text that follows on the same line is its header. `unix` is in seconds.
+pub(super) fn start(unix: i64, name: &str) -> String {
+    format!("section_start:{unix}:{name}\r\x1b[0K")
+}
+
+/// Closes a section, on a line of its own.
+pub(super) fn end(unix: i64, name: &str) -> String {
+    format!("section_end:{unix}:{name}\r\x1b[0K\n")
+}
