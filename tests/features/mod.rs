@@ -1,6 +1,6 @@
 //! A file per user-visible feature.
 
 mod config;
-mod yaml;
 mod multiwerf;
 mod slug;
+mod yaml;
