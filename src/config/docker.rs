@@ -4,6 +4,7 @@ use super::error::{At, Problem};
 use super::field::Field;
 use super::model::{Command, Docker};
 
+/// An empty string is as good as no value; an empty list takes away what the base image has.
 pub(super) fn convert(section: Field<'_>, artifact: bool) -> Result<Option<Docker>, At> {
     let Some(field) = section.get("docker") else {
         return Ok(None);
@@ -13,8 +14,10 @@ pub(super) fn convert(section: Field<'_>, artifact: bool) -> Result<Option<Docke
         return Err(At { place, problem: Problem::DockerOfArtifact });
     }
     let docker = field.map()?;
-    let entrypoint = docker.get("ENTRYPOINT").map(command).transpose()?;
-    let cmd = docker.get("CMD").map(command).transpose()?;
+    let is_given = |command: &Command| *command != Command::Shell(String::new());
+    let command = |key| Ok(docker.get(key).map(command).transpose()?.filter(is_given));
+    let (entrypoint, cmd) = (command("ENTRYPOINT")?, command("CMD")?);
+    let text = |key| Ok(docker.optional_text(key)?.filter(|text| !text.is_empty()));
     let map = |key| Ok(docker.get(key).map(Field::text_map).transpose()?.unwrap_or_default());
     Ok(Some(Docker {
         volume: docker.texts_or_empty("VOLUME")?,
@@ -24,9 +27,9 @@ pub(super) fn convert(section: Field<'_>, artifact: bool) -> Result<Option<Docke
         // The base image's CMD would be arguments that the new entrypoint does not know.
         cmd: cmd.or_else(|| entrypoint.is_some().then(|| Command::Exec(Vec::new()))),
         entrypoint,
-        workdir: docker.optional_text("WORKDIR")?,
-        user: docker.optional_text("USER")?,
-        healthcheck: docker.optional_text("HEALTHCHECK")?,
+        workdir: text("WORKDIR")?,
+        user: text("USER")?,
+        healthcheck: text("HEALTHCHECK")?,
     }))
 }
 

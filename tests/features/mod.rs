@@ -1,8 +1,8 @@
-mod multiwerf;
-mod slug;
 //! A file per user-visible feature.
 
 mod config;
+mod multiwerf;
+mod slug;
 mod yaml;
 //! (see the modules)
 
