@@ -1,6 +1,7 @@
 //! The command line: one match, one line per command.
 
 mod app;
+mod executor;
 mod failure;
 pub mod flags;
 mod log_options;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Plain(PlainCommand),
+    Executor(executor::ExecutorArgs),
     /// Print the version, a single word
     Version,
 }
@@ -51,6 +53,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
+    // Before anything of ours is open: the hooks close what the runner may have left them.
+    if let Command::Executor(args) = cli.command {
+        return executor::run(args);
+    }
     let app = match App::new(&cli.log) {
         Ok(app) => app,
         Err(error) => return failure::report(&error, None),
@@ -87,6 +93,7 @@ fn this_program() -> anyhow::Result<PathBuf> {
 async fn dispatch(command: Command, app: &App) -> anyhow::Result<ExitCode> {
     match command {
         Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
+        Command::Executor(args) => return Ok(executor::run(args)),
         Command::Plain(command) => return run_plain(command, app),
     }
     Ok(ExitCode::SUCCESS)
