@@ -187,12 +187,7 @@ impl Host {
                 reason,
             })?;
         }
-        reach::check_target(home, realm).map_err(|reason| Error::Redirect {
-            method: Method::GET,
-            url: redacted(&home.base),
-            target: redacted(realm),
-            reason,
-        })
+        reach::check_target(home, realm).map_err(|denied| Error::redirect(home, &Method::GET, realm, denied))
     }
 
     fn unauthorized(&self, ask: &Ask<'_>, reason: &'static str) -> Error {

@@ -18,6 +18,7 @@ use super::reach;
 use super::wire::{Answer, Ask, Expect, Wire};
 use crate::ids::Digest;
 use crate::image_ref::ImageRef;
+use crate::sys::env::Env;
 
 /// The largest manifest (distribution specification: at least 4 MiB must be taken).
 const LARGEST_MANIFEST: usize = 4 << 20;
@@ -249,6 +250,17 @@ impl Client {
 }
 
 impl Proxies {
+    /// Lower-case names come first; `all_proxy` stands in for either.
+    pub fn from_env(env: &Env) -> Self {
+        let either = |lower: &str, upper: &str| env.get(lower).or_else(|| env.get(upper)).map(str::to_owned);
+        let all = either("all_proxy", "ALL_PROXY");
+        Self {
+            https: either("https_proxy", "HTTPS_PROXY").or_else(|| all.clone()),
+            http: either("http_proxy", "HTTP_PROXY").or(all),
+            except: either("no_proxy", "NO_PROXY"),
+        }
+    }
+
     /// The host names of the proxies themselves.
     pub(super) fn hosts(&self) -> BTreeSet<String> {
         let urls = [&self.https, &self.http].into_iter().flatten().filter_map(|text| Url::parse(text).ok());

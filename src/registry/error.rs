@@ -5,7 +5,7 @@ use url::Url;
 
 use super::docker_config::DockerConfigError;
 use super::manifest::ManifestError;
-use super::reach::Denied;
+use super::reach::{Denied, Origin};
 use crate::error::{ErrorKind, Explain};
 use crate::ids::Digest;
 
@@ -29,8 +29,8 @@ pub enum Error {
     #[error("{method} {url}: the answer is not usable: {reason}")]
     Answer { method: Method, url: String, reason: String },
     /// The registry pointed somewhere we do not go.
-    #[error("{method} {url}: the registry points to `{target}`, which is not followed: {reason}")]
-    Redirect { method: Method, url: String, target: String, reason: Denied },
+    #[error("registry `{registry}` points to `{target}` for {method}, which is not followed: {reason}")]
+    Redirect { registry: String, method: Method, target: String, reason: Denied },
     /// The registry named a token service that must not see the credentials.
     #[error("registry `{registry}` asks to send its credentials to `{realm}`, which is refused: {reason}")]
     Realm { registry: String, realm: String, reason: &'static str },
@@ -64,6 +64,11 @@ pub enum Code {
 }
 
 impl Error {
+    pub(super) fn redirect(home: &Origin, method: &Method, target: &Url, reason: Denied) -> Self {
+        let registry = home.base.authority().to_owned();
+        Self::Redirect { registry, method: method.clone(), target: redacted(target), reason }
+    }
+
     /// The registry knows no such thing (spec/publish-and-cleanup.md 3.5: name unknown, manifest unknown).
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Refused { status, code, .. } if *status == StatusCode::NOT_FOUND && *code != Code::BlobUnknown)

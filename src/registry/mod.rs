@@ -16,7 +16,7 @@ mod retry;
 mod transfer;
 mod wire;
 
-pub use client::{Client, Options};
+pub use client::{Client, Options, Proxies};
 pub use docker_config::{Credentials, DockerConfig};
 pub use error::{Code, Error};
 pub use manifest::{Descriptor, FetchedManifest, Index, Manifest, Platform};

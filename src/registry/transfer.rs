@@ -463,7 +463,11 @@ impl Upload<'_> {
         if actual == expected {
             return Ok(());
         }
-        Err(Error::LengthMismatch { what: format!("source of blob {}", self.descriptor.digest), expected, actual })
+        let what = match self.source {
+            BlobSource::File(path) => format!("`{}`, to be uploaded as {}", path.display(), self.descriptor.digest),
+            _ => format!("content to be uploaded as {}", self.descriptor.digest),
+        };
+        Err(Error::LengthMismatch { what, expected, actual })
     }
 
     fn check_stored(&self, ask: &Ask<'_>, answer: &Answer) -> Result<(), Error> {

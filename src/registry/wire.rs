@@ -163,12 +163,12 @@ impl Wire {
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Fault> {
         let (method, url) = (request.method().clone(), request.url().clone());
-        self.check(home, &method, &url, &url)?;
+        reach::check_target(home, &url).map_err(|denied| Fault::Final(Error::redirect(home, &method, &url, denied)))?;
         if let Some(authorization) = authorization.filter(|_| reach::same_origin(&home.base, &url)) {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         let client = self.client(home.reach).map_err(Fault::Final)?;
-        client.execute(request).await.map_err(|error| transport_fault(&error, &method, &url))
+        client.execute(request).await.map_err(|error| transport_fault(&error, home, &method, &url))
     }
 
     /// Waits for something of an answer, but no longer than the patience.
@@ -217,7 +217,6 @@ impl Wire {
     async fn follow(&self, ask: &Ask<'_>, authorization: Option<&HeaderValue>) -> Result<Response, Fault> {
         let mut url = ask.url.clone();
         for _ in 0..=MOST_REDIRECTS {
-            self.check(ask.home, &ask.method, &ask.url, &url)?;
             let mut request = Request::new(ask.method.clone(), url.clone());
             *request.headers_mut() = ask.headers.clone();
             if !matches!(ask.method, Method::GET | Method::HEAD | Method::DELETE) {
@@ -234,17 +233,6 @@ impl Wire {
             url = target.ok_or_else(|| Fault::Final(ask.unusable("a redirect without a usable `Location`")))?;
         }
         Err(Fault::Final(ask.unusable(format!("more than {MOST_REDIRECTS} redirects"))))
-    }
-
-    fn check(&self, home: &Origin, method: &Method, asked: &Url, target: &Url) -> Result<(), Fault> {
-        reach::check_target(home, target).map_err(|reason| {
-            Fault::Final(Error::Redirect {
-                method: method.clone(),
-                url: redacted(asked),
-                target: redacted(target),
-                reason,
-            })
-        })
     }
 
     /// Reads a small body, at most `limit` bytes of it, within four times the patience in all.
@@ -359,11 +347,11 @@ async fn resolved_reach(base: &Url) -> Reach {
     addresses.filter_map(|address| reach::ip_reach(address.ip())).max().unwrap_or(Reach::Public)
 }
 
-fn transport_fault(error: &reqwest::Error, method: &Method, url: &Url) -> Fault {
-    let (method, shown) = (method.clone(), redacted(url));
+fn transport_fault(error: &reqwest::Error, home: &Origin, method: &Method, url: &Url) -> Fault {
     if links(error).any(|link| link.is::<TooClose>()) {
-        return Fault::Final(Error::Redirect { method, target: shown.clone(), url: shown, reason: Denied::Closer });
+        return Fault::Final(Error::redirect(home, method, url, Denied::Closer));
     }
+    let (method, shown) = (method.clone(), redacted(url));
     if is_certificate_fault(error) {
         return Fault::Final(Error::Certificate { method, url: shown, cause: innermost(error) });
     }

@@ -1,2 +1,5 @@
 mod multiwerf;
 mod slug;
+//! One file per user-visible feature.
+
+mod registry;

@@ -1,1 +1,4 @@
 pub mod program;
+//! What the tests share.
+
+pub mod fault_registry;
