@@ -1,5 +1,6 @@
 //! An error on its way out: its text, its hints, its exit code (decisions 6.2).
 
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 use crate::ci_env::CiEnvError;
@@ -35,6 +36,21 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let asked_for = !error.use_stderr();
     let _ = error.print();
     if asked_for { ExitCode::SUCCESS } else { ExitCode::from(ErrorKind::Usage.exit_code()) }
+}
+
+/// Runs the command; a panic, which is a bug of ours, is told like any other failure and ends with its code.
+pub fn or_bug(ui: &Ui, command: impl FnOnce() -> ExitCode) -> ExitCode {
+    let mask = ui.mask().clone();
+    // Past the log, whose lock the panicking thread may hold.
+    std::panic::set_hook(Box::new(move |panic| eprintln!("{}", mask.text(&bug_text(panic)))));
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(command));
+    caught.unwrap_or_else(|_| ExitCode::from(ErrorKind::Bug.exit_code()))
+}
+
+fn bug_text(panic: &PanicHookInfo) -> String {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+    format!("Error: a bug in slipway{place}: {message}\nhint: please report it, with the command and this text")
 }
 
 /// `Error: ` and the chain of causes, then one line for each hint.
@@ -141,6 +157,28 @@ mod tests {
         Error: interrupted
         exit code 17
         ");
+    }
+
+    #[test]
+    #[ignore = "its panic is looked at by the test below"]
+    fn panicking_command() {
+        let (ui, _) = Ui::for_test();
+        ui.mask().add("hunter2-hunter2");
+        let code = or_bug(&ui, || panic!("no stage for hunter2-hunter2"));
+        println!("{code:?}");
+    }
+
+    #[test]
+    fn a_panic_is_told_as_a_bug_of_ours() {
+        let program = std::env::current_exe().unwrap();
+        let arguments = ["--exact", "cli::failure::tests::panicking_command", "--ignored", "--nocapture"];
+        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(stdout.contains(&format!("{:?}", ExitCode::from(70))), "{stdout}");
+        let (start, end) = stderr.split_once(" at src/cli/failure.rs:").unwrap();
+        assert_eq!(start, "Error: a bug in slipway");
+        let (_, end) = end.split_once(": ").unwrap();
+        assert_eq!(end, "no stage for [MASKED]\nhint: please report it, with the command and this text\n");
     }
 
     #[test]

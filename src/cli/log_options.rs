@@ -85,6 +85,9 @@ mod tests {
         log: LogFlags,
     }
 
+    type Arguments = &'static [&'static str];
+    type Variables = &'static [(&'static str, &'static str)];
+
     fn options(arguments: &[&str], variables: &[(&str, &str)], terminal: Option<usize>) -> Result<UiOptions, String> {
         let line = Line::try_parse_from([&["slipway"], arguments].concat()).map_err(|error| error.to_string())?;
         let env = Env::literal(variables.iter().copied(), "/");
@@ -93,7 +96,7 @@ mod tests {
 
     #[test]
     fn levels() {
-        let table: [(&[&str], &[(&str, &str)], Level); 10] = [
+        let table: [(Arguments, Variables, Level); 10] = [
             (&[], &[], Level::Normal),
             (&["--log-verbose"], &[], Level::Verbose),
             (&["--verbose", "--debug"], &[], Level::Debug),
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     fn colours() {
-        let table: [(&[&str], &[(&str, &str)], Option<usize>, bool); 8] = [
+        let table: [(Arguments, Variables, Option<usize>, bool); 8] = [
             (&[], &[], None, false),
             (&[], &[], Some(80), true),
             (&[], &[("NO_COLOR", "1")], Some(80), false),
@@ -130,7 +133,7 @@ mod tests {
 
     #[test]
     fn widths() {
-        let table: [(&[&str], &[(&str, &str)], Option<usize>, usize); 7] = [
+        let table: [(Arguments, Variables, Option<usize>, usize); 7] = [
             (&[], &[], None, 140),
             (&[], &[], Some(95), 95),
             (&["--log-terminal-width=78"], &[], Some(95), 78),

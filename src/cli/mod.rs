@@ -68,10 +68,10 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failure::report(&error.into(), Some(&app.ui)),
     };
-    match runtime.block_on(dispatch(cli.command, &app)) {
+    failure::or_bug(&app.ui, || match runtime.block_on(dispatch(cli.command, &app)) {
         Ok(code) => code,
         Err(error) => failure::report(&error, Some(&app.ui)),
-    }
+    })
 }
 
 fn run_plain(command: PlainCommand, _app: &App) -> anyhow::Result<ExitCode> {

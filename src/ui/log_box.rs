@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::lane::{LaneId, ROOT};
 use super::plain::{Colours, plain};
 use super::progress::Progress;
+use super::section::Fold;
 use super::stream::StreamLog;
 use super::style::Style;
 use super::wrap::{cut, width, wrap};
@@ -52,12 +53,19 @@ impl Frame {
 
     /// Opens a box that tells its time at the end: `┌ Title` … `└ Title (1.23 seconds)`.
     pub fn process(&self, title: &str, style: Style) -> Process {
-        Process::open(self, title, style, Timing::Shown)
+        let fold = (self.depth == 0).then_some(Fold::Open);
+        Process::open(self, title, style, Timing::Shown, fold)
+    }
+
+    /// As [`Frame::process`], at any depth a section of its own that GitLab shows folded: for what is long and seldom read.
+    pub fn collapsed(&self, title: &str, style: Style) -> Process {
+        Process::open(self, title, style, Timing::Shown, Some(Fold::Collapsed))
     }
 
     /// Opens a box without time: `┌ Title` … `└ Title`.
     pub fn block(&self, title: &str) -> Process {
-        Process::open(self, title, Style::Highlight, Timing::Hidden)
+        let fold = (self.depth == 0).then_some(Fold::Open);
+        Process::open(self, title, Style::Highlight, Timing::Hidden, fold)
     }
 
     /// Something short on one line that is printed at its end: `Title ... (0.12 seconds)`.
@@ -244,11 +252,16 @@ impl Frame {
         self.ui.options().width.saturating_sub(time + 2 * self.depth + self.indent)
     }
 
+    /// A title as one masked line without control characters.
+    pub(super) fn harmless(&self, title: &str) -> String {
+        let masked = self.ui.mask().text(title);
+        plain(&masked.replace('\n', " "), Colours::Drop).into_owned()
+    }
+
     /// A line with a border of its own, cut so that `end` fits behind the title.
     fn title_line(&self, border: &str, title: &str, end: &str, style: Style) -> String {
         let options = self.ui.options();
-        let masked = self.ui.mask().text(title);
-        let mut title = plain(&masked.replace('\n', " "), Colours::Drop).into_owned();
+        let mut title = self.harmless(title);
         let mut border = border;
         if options.pretty {
             title = cut(&title, self.columns().saturating_sub(width(border) + width(end)));
@@ -280,15 +293,15 @@ pub struct Process {
 }
 
 impl Process {
-    fn open(outer: &Frame, title: &str, style: Style, timing: Timing) -> Self {
+    fn open(outer: &Frame, title: &str, style: Style, timing: Timing, fold: Option<Fold>) -> Self {
         let visible = outer.is_visible();
         let inner = if visible { Frame { depth: outer.depth + 1, ..outer.clone() } } else { outer.clone() };
         let started = outer.ui.now();
-        let section =
-            (visible && outer.depth == 0 && outer.ui.options().gitlab_sections).then(|| outer.ui.section_name());
+        let fold = fold.filter(|_| visible && outer.ui.options().gitlab_sections);
+        let section = fold.map(|_| outer.ui.section_name());
         if visible {
-            let mark = section.as_deref().map(|name| section::start(started / 1000, name)).unwrap_or_default();
-            outer.put(&(mark + &outer.title_line("┌ ", title, "", style)));
+            let mark = section.as_deref().zip(fold).map(|(name, fold)| section::start(started / 1000, name, fold));
+            outer.put(&(mark.unwrap_or_default() + &outer.title_line("┌ ", title, "", style)));
         }
         let running = visible.then(|| Running::new(&inner, title));
         Self { inner, outer: outer.clone(), title: title.to_owned(), style, timing, started, section, running }

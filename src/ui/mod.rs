@@ -15,11 +15,11 @@ pub mod words;
 mod wrap;
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 
 pub use log_box::{Frame, Inline, Process};
 pub use mask::{MASKED, Mask, MaskFilter, MaskStream};
@@ -29,6 +29,7 @@ pub use style::Style;
 
 use crate::sys::clock::Clock;
 use lane::Output;
+use progress::Status;
 
 /// While something runs without a word for this long, the heartbeat says so (decisions 6.1).
 const SILENCE: Duration = Duration::from_secs(30);
@@ -88,6 +89,9 @@ struct Shared {
     mask: Mask,
     output: Mutex<Output>,
     running: Mutex<Vec<Running>>,
+    status: Mutex<Status>,
+    /// How many have the terminal for themselves.
+    aside: AtomicUsize,
     numbers: AtomicU64,
     postponed: Mutex<Vec<String>>,
 }
@@ -132,6 +136,8 @@ impl Ui {
             mask: Mask::default(),
             output: Mutex::new(Output::new(out, bars)),
             running: Mutex::default(),
+            status: Mutex::default(),
+            aside: AtomicUsize::new(0),
             numbers: AtomicU64::new(1),
             postponed: Mutex::default(),
         };
@@ -180,6 +186,22 @@ impl Ui {
         self.root().unwrapped(text, Style::Failure);
     }
 
+    /// Keeps bars and heartbeat away as long as the guard lives: an interactive program has the terminal.
+    pub fn step_aside(&self) -> Aside {
+        self.shared.aside.fetch_add(1, Ordering::Relaxed);
+        self.draw_bars_to(ProgressDrawTarget::hidden());
+        Aside(self.clone())
+    }
+
+    fn draw_bars_to(&self, target: ProgressDrawTarget) {
+        let bars = self.output().bars.clone();
+        if let Some(bars) = bars {
+            // A bar that cannot be wiped away does no harm.
+            let _ = bars.clear();
+            bars.set_draw_target(target);
+        }
+    }
+
     fn now(&self) -> i64 {
         self.shared.clock.now()
     }
@@ -201,6 +223,7 @@ impl Ui {
         let id = self.next_number();
         let running = Running { id, frame: frame.clone(), title: title.to_owned(), since: self.now() };
         lock(&self.shared.running).push(running);
+        self.show_status();
         id
     }
 
@@ -210,20 +233,43 @@ impl Ui {
         drop(running);
         // Only now: with its last frame a task of a parallel group may end and be shown.
         drop(stopped);
+        self.show_status();
+    }
+
+    /// What is under way, the innermost last: frame, title, since when.
+    fn under_way(&self) -> Vec<(Frame, String, i64)> {
+        let running = lock(&self.shared.running);
+        running.iter().map(|entry| (entry.frame.clone(), entry.title.clone(), entry.since)).collect()
+    }
+
+    fn show_status(&self) {
+        let Some(bars) = self.output().bars.clone() else { return };
+        let under_way = self.under_way();
+        let last = under_way.iter().rev().find(|(frame, ..)| frame.is_visible() && frame.is_live());
+        let shown = last.map(|(frame, title, since)| (frame.harmless(title), log_box::since(*since, self.now())));
+        lock(&self.shared.status).show(&bars, shown.as_ref().map(|(title, since)| (title.as_str(), *since)));
     }
 
     /// Says what is under way when nothing was said for long.
     fn beat(&self, silence: Duration) {
-        if silence < SILENCE {
+        if silence < SILENCE || self.shared.options.terminal || self.shared.aside.load(Ordering::Relaxed) > 0 {
             return;
         }
-        let running = lock(&self.shared.running);
-        let seen: Vec<_> =
-            running.iter().map(|entry| (entry.frame.clone(), entry.title.clone(), entry.since)).collect();
-        drop(running);
-        if let Some((frame, title, since)) = seen.iter().rev().find(|(frame, ..)| frame.is_live()) {
+        let under_way = self.under_way();
+        if let Some((frame, title, since)) = under_way.iter().rev().find(|(frame, ..)| frame.is_live()) {
             let time = words::elapsed(log_box::since(*since, self.now()));
             frame.line(format!("still running: {title} ({time})"));
+        }
+    }
+}
+
+/// See [`Ui::step_aside`].
+pub struct Aside(Ui);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if self.0.shared.aside.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.draw_bars_to(ProgressDrawTarget::stderr());
         }
     }
 }

@@ -264,6 +264,24 @@ fn sections_enclose_each_top_level_process() {
     assert_eq!(text.matches("section_end:").count(), 2);
 }
 
+#[test]
+fn a_collapsed_section_may_stand_inside_another() {
+    let bench = Bench::with(UiOptions { gitlab_sections: true, ..UiOptions::default() });
+    bench.at(5_000);
+    let image = bench.ui.root().process("a", Style::Image);
+    image.collapsed("Pulling base image", Style::Normal).end();
+    image.end();
+    let text = bench.text().replace("\r\x1b[0K", "<CR>");
+    insta::assert_snapshot!(text, @r"
+    section_start:5:slipway_0_1<CR>┌ a
+    section_start:5:slipway_0_3[collapsed=true]<CR>│ ┌ Pulling base image
+    │ └ Pulling base image (0.00 seconds)
+    section_end:5:slipway_0_3<CR>
+    └ a (0.01 seconds)
+    section_end:5:slipway_0_1<CR>
+    ");
+}
+
 /// Hostile input 40: a container cannot open a section, end ours, or move the cursor.
 #[test]
 fn what_a_container_prints_cannot_forge_sections() {
@@ -495,4 +513,35 @@ fn the_final_error_is_whole_masked_and_harmless() {
         bench.text(),
         "Error: the registry said: no [MASKED]\nhint: a hint that is longer than the log is wide\n"
     );
+}
+
+#[test]
+fn on_a_terminal_bars_take_the_place_of_lines_and_heartbeats() {
+    let bench = Bench::with(UiOptions { terminal: true, ..UiOptions::default() });
+    let root = bench.ui.root();
+    let process = root.process("a", Style::Normal);
+    let progress = process.progress("Pulling");
+    progress.set(1, 2);
+    process.line("said meanwhile");
+    drop(progress);
+    let aside = bench.ui.step_aside();
+    drop(aside);
+    bench.ui.beat(SILENCE);
+    bench.at(0);
+    process.end();
+    assert_eq!(bench.text(), "┌ a\n│ said meanwhile\n└ a (0.00 seconds)\n");
+}
+
+#[test]
+fn the_heartbeat_is_silent_while_somebody_uses_the_terminal() {
+    let bench = Bench::new();
+    let process = bench.ui.root().process("a", Style::Normal);
+    let before = bench.text();
+    let aside = bench.ui.step_aside();
+    bench.ui.beat(SILENCE);
+    assert_eq!(bench.text(), before);
+    drop(aside);
+    bench.ui.beat(SILENCE);
+    assert!(bench.text().ends_with("│ still running: a (0s)\n"), "{}", bench.text());
+    process.end();
 }

@@ -3,3 +3,6 @@ mod slug;
 //! One file per user-visible feature.
 
 mod registry;
+//! (see the modules)
+
+mod ui;
