@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
+use crate::ci_env::CiEnvError;
 use crate::error::{Error, ErrorKind, Explain};
+use crate::settings::SettingsError;
 use crate::sys::process::ProcessError;
 use crate::ui::Ui;
 
@@ -13,6 +15,8 @@ macro_rules! as_explained {
         None::<&dyn Explain>
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
     };
 }
 

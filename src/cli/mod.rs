@@ -2,6 +2,7 @@
 
 mod app;
 mod build;
+mod executor;
 mod failure;
 pub mod flags;
 mod log_options;
@@ -42,6 +43,7 @@ enum Command {
     Plain(PlainCommand),
     #[command(flatten)]
     Full(FullCommand),
+    Executor(executor::ExecutorArgs),
 }
 
 /// Commands that wait for nothing but files and processes: they start no async runtime, and are done in milliseconds.
@@ -103,6 +105,8 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     match command {
+        // Before anything of ours is open: the hooks close what the runner may have left them.
+        Command::Executor(args) => executor::run(args),
         Command::Plain(command) => run_plain(command).unwrap_or_else(|error| failure::report(&error, None)),
         Command::Full(command) => run_full(command, &log).unwrap_or_else(|error| failure::report(&error, None)),
     }
