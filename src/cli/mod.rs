@@ -3,6 +3,7 @@
 mod app;
 mod failure;
 pub mod flags;
+mod image;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use app::App;
+
+use crate::runtime::embedded::child as container_child;
 
 /// Builds images from git in cached stages, publishes them, and runs GitLab jobs.
 ///
@@ -25,12 +28,17 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Image(image::ImageArgs),
     /// Print the version, a single word
     Version,
 }
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
+    // Holds a container; must not have threads.
+    if args.get(1).is_some_and(|arg| arg == container_child::SUBCOMMAND) {
+        return container_child::main();
+    }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
@@ -49,8 +57,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     }
 }
 
-async fn dispatch(command: Command, _app: &App) -> anyhow::Result<ExitCode> {
+async fn dispatch(command: Command, app: &App) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Image(args) => return image::run(args, app).await,
         Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,3 +1,4 @@
 //! (see the modules)
 
+mod embedded;
 mod layer;
