@@ -5,6 +5,7 @@ mod build;
 mod executor;
 mod failure;
 pub mod flags;
+mod image;
 mod log_options;
 mod multiwerf;
 mod project;
@@ -22,6 +23,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::runtime::embedded::child as container_child;
 use crate::sys::env::Env;
 use app::App;
 
@@ -78,6 +80,7 @@ enum FullCommand {
     },
     Why(why::WhyArgs),
     Run(run::RunArgs),
+    Image(image::ImageArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -97,6 +100,10 @@ enum StageCommand {
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
+    // Holds a container; must not have threads.
+    if args.get(1).is_some_and(|arg| arg == container_child::SUBCOMMAND) {
+        return container_child::main();
+    }
     if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
         return multiwerf::run(&args);
     }
@@ -144,6 +151,7 @@ async fn dispatch(command: FullCommand, app: &App) -> anyhow::Result<ExitCode> {
         FullCommand::Stage { command: StageCommand::Image(args) } => stage_image::run(args, app).await,
         FullCommand::Why(args) => why::run(args, app).await,
         FullCommand::Run(args) => run::run(args, app).await,
+        FullCommand::Image(args) => image::run(args, app).await,
     }
 }
 

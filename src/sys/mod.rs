@@ -9,3 +9,4 @@ pub mod process_table;
 pub mod project_tree;
 pub mod remove;
 pub mod signal;
+pub mod paths;

@@ -7,6 +7,7 @@ mod yaml;
 //! (see the modules)
 
 mod ui;
+mod embedded;
 mod layer;
 //! One file per feature that a user would notice.
 

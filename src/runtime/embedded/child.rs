@@ -66,8 +66,7 @@ pub fn main() -> ExitCode {
         Ok((launch, [stdin, stdout, stderr])) => run(&launch, &socket, Stdio { stdin, stdout, stderr }),
         Err(error) => Err(("read the launch", error.to_string())),
     };
-    let outcome = outcome
-        .unwrap_or_else(|(step, message)| Outcome::Failed { step: step.to_owned(), message });
+    let outcome = outcome.unwrap_or_else(|(step, message)| Outcome::Failed { step: step.to_owned(), message });
     // The other end may be gone: then nobody wants to know.
     let _ = serde_json::to_writer(&mut socket, &outcome);
     let _ = socket.flush();
@@ -208,10 +207,10 @@ fn supervise(
     lifeline: &UnixStream,
     session: Option<terminal::Session>,
 ) -> Result<i32, Failure> {
-    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or((
-        "start the container",
-        "it has no process".to_owned(),
-    ))?;
+    let pid = container
+        .pid()
+        .and_then(|pid| Pid::from_raw(pid.as_raw()))
+        .ok_or(("start the container", "it has no process".to_owned()))?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step("watch the container")?;
     if let Err(error) = container.start() {
         let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -234,7 +233,8 @@ fn supervise(
 /// Until the process or the lifeline ends.
 fn wait_for_end(process: &OwnedFd, lifeline: &UnixStream) -> io::Result<()> {
     loop {
-        let mut watched = [PollFd::new(process, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN | PollFlags::RDHUP)];
+        let mut watched =
+            [PollFd::new(process, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN | PollFlags::RDHUP)];
         match poll(&mut watched, None) {
             Err(rustix::io::Errno::INTR) => continue,
             result => result?,
@@ -258,11 +258,8 @@ impl Executor for Guarded {
     /// Returns only with an error. A program that is not there, or is none, ends with a shell's codes for that.
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let arguments = spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default();
-        let arguments: Vec<CString> = arguments
-            .into_iter()
-            .map(CString::new)
-            .collect::<Result<_, _>>()
-            .map_err(|_| ExecutorError::InvalidArg)?;
+        let arguments: Vec<CString> =
+            arguments.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|_| ExecutorError::InvalidArg)?;
         let program = arguments.first().ok_or(ExecutorError::InvalidArg)?;
         let Err(error) = nix::unistd::execvp(program, &arguments);
         eprintln!("slipway: cannot execute `{}`: {}", program.to_string_lossy(), error.desc());
@@ -274,11 +271,10 @@ impl Executor for Guarded {
 /// Whether the kernel killed something in the container for memory; only a cgroup knows.
 fn was_out_of_memory(config: &Value) -> bool {
     let Some(cgroup) = config.pointer("/linux/cgroupsPath").and_then(Value::as_str) else { return false };
-    let events = [
-        format!("/sys/fs/cgroup/memory{cgroup}/memory.oom_control"),
-        format!("/sys/fs/cgroup{cgroup}/memory.events"),
-    ];
-    events.iter().filter_map(|path| fs::read_to_string(path).ok()).any(|text| {
-        text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
-    })
+    let events =
+        [format!("/sys/fs/cgroup/memory{cgroup}/memory.oom_control"), format!("/sys/fs/cgroup{cgroup}/memory.events")];
+    events
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .any(|text| text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0"))
 }

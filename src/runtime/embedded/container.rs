@@ -30,7 +30,8 @@ pub async fn run(program: &Path, launch: &Launch, output: OnOutput<'_>) -> anyho
     let (stderr, job_stderr) = io::pipe()?;
     let nothing = OwnedFd::from(std::fs::File::open("/dev/null")?);
     let running =
-        Running::start(program, launch, Group::Own, [nothing, OwnedFd::from(job_stdout), OwnedFd::from(job_stderr)]).await?;
+        Running::start(program, launch, Group::Own, [nothing, OwnedFd::from(job_stdout), OwnedFd::from(job_stderr)])
+            .await?;
     let stdout = pipe::Receiver::from_owned_fd(OwnedFd::from(stdout))?;
     let stderr = pipe::Receiver::from_owned_fd(OwnedFd::from(stderr))?;
     running.finish(Some((stdout, stderr, output))).await
@@ -56,12 +57,7 @@ enum Group {
 }
 
 impl Running {
-    async fn start(
-        program: &Path,
-        launch: &Launch,
-        group: Group,
-        descriptors: [OwnedFd; 3],
-    ) -> anyhow::Result<Self> {
+    async fn start(program: &Path, launch: &Launch, group: Group, descriptors: [OwnedFd; 3]) -> anyhow::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         let mut command = Command::new(program);
         if group == Group::Own {

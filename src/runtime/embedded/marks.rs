@@ -54,4 +54,3 @@ pub fn stat(path: &Path) -> std::io::Result<Option<Stat>> {
         result => Ok(Some(result?)),
     }
 }
-

@@ -61,8 +61,7 @@ impl Overlay {
             fsconfig_set_flag(&context, "userxattr")?;
         }
         fsconfig_create(&context)?;
-        let attributes =
-            if self.no_devices { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
+        let attributes = if self.no_devices { MountAttrFlags::MOUNT_ATTR_NODEV } else { MountAttrFlags::empty() };
         let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
         Ok(move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
     }

@@ -1,9 +1,11 @@
 //! What to run -> the `config.json` of the OCI runtime specification. Pure.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::ids::Digest;
 use crate::runtime::{ContainerSpec, ImageConfig, Mount};
 
 /// The search path where neither the image nor the caller sets one; Docker's.
@@ -43,8 +45,7 @@ const MASKED_PATHS: [&str; 12] = [
     "/sys/devices/virtual/powercap",
 ];
 
-const READ_ONLY_PATHS: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Who the first process is, by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,13 +113,20 @@ pub fn runtime_config(
         "mounts": mounts(directory, &container.mounts, host),
         "linux": {
             "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }],
-            "cgroupsPath": format!("/slipway/{}", container.name),
+            "cgroupsPath": cgroup_of(directory),
             "resources": resources(host),
             "maskedPaths": MASKED_PATHS,
             "readonlyPaths": READ_ONLY_PATHS,
             "rootfsPropagation": "private",
         },
     })
+}
+
+/// The control group of a container, below that of the root: unique for its directory, for stores may share a host.
+pub fn cgroup_of(directory: &Path) -> String {
+    let hash = Digest::of(directory.as_os_str().as_bytes());
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    format!("/slipway/{name}-{}", hash.hex().get(..12).unwrap_or_default())
 }
 
 /// Only root keeps what is in the set; another user may gain it through the file capabilities of what it executes.
@@ -185,7 +193,8 @@ mod tests {
 
     #[test]
     fn the_container_s_own_variables_win_and_defaults_fill_in() {
-        let image = ImageConfig { env: vec!["PATH=/opt/bin".into(), "A=1".into(), "junk".into()], ..Default::default() };
+        let image =
+            ImageConfig { env: vec!["PATH=/opt/bin".into(), "A=1".into(), "junk".into()], ..Default::default() };
         let lines = environment(&image, &[("A".into(), "2".into()), ("B".into(), "x=y".into())], "/root", false);
         assert_eq!(lines, ["PATH=/opt/bin", "HOME=/root", "A=2", "B=x=y"]);
         assert_eq!(environment(&ImageConfig::default(), &[], "/", true), [DEFAULT_PATH, "HOME=/", "TERM=xterm"]);

@@ -102,6 +102,12 @@ impl LayerId {
     }
 }
 
+impl std::fmt::Display for LayerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(&self.0))
+    }
+}
+
 impl ImageRecord {
     pub fn describe(&self, id: ImageId, names: Vec<String>) -> ImageDescription {
         let Self { parent, config, created, size, .. } = self.clone();
@@ -160,21 +166,28 @@ impl Store {
 
     /// Waits for the right to add to the store, together with others.
     pub fn lock_to_add(&self) -> io::Result<StoreLock> {
-        let file = lock_file(&self.root.join("locks/store"))?;
+        let file = lock_file(&self.root.join("store.lock"))?;
         file.lock_shared()?;
         Ok(StoreLock { _file: file })
     }
 
     /// Waits for the right to remove from the store, alone.
     pub fn lock_to_remove(&self) -> io::Result<StoreLock> {
-        let file = lock_file(&self.root.join("locks/store"))?;
+        let file = lock_file(&self.root.join("store.lock"))?;
         file.lock()?;
         Ok(StoreLock { _file: file })
     }
 
-    /// Waits for the right to change one thing, named by `key`.
-    pub fn lock(&self, key: &str) -> io::Result<StoreLock> {
-        let file = lock_file(&self.root.join("locks").join(escape(key)))?;
+    /// Waits for the right to make one part of a layer.
+    pub fn lock_layer(&self, id: &LayerId, part: &str) -> io::Result<StoreLock> {
+        let file = lock_file(&self.layer_dir(id).join(format!("{part}.lock")))?;
+        file.lock()?;
+        Ok(StoreLock { _file: file })
+    }
+
+    /// Waits for the right to change the names in a repository.
+    fn lock_names(&self, repository: &str) -> io::Result<StoreLock> {
+        let file = lock_file(&self.root.join("locks").join(escape(repository)))?;
         file.lock()?;
         Ok(StoreLock { _file: file })
     }
@@ -209,7 +222,7 @@ impl Store {
 
     /// Changes what is known of a layer.
     pub fn update_layer(&self, id: &LayerId, change: impl FnOnce(&mut LayerRecord)) -> anyhow::Result<LayerRecord> {
-        let _lock = self.lock(&format!("layer-{}", id.0))?;
+        let _lock = self.lock_layer(id, "record")?;
         let mut record = self.layer(id)?;
         change(&mut record);
         self.replace(&self.layer_dir(id).join("layer.json"), &serde_json::to_vec(&record)?)?;
@@ -320,7 +333,7 @@ impl Store {
 
     /// Replaces the line of a tag. Gives the id it had.
     fn change_name(&self, repository: &str, tag: &str, line: Option<String>) -> anyhow::Result<Option<String>> {
-        let _lock = self.lock(&format!("names-{repository}"))?;
+        let _lock = self.lock_names(repository)?;
         let text = self.name_text(repository)?;
         let mut had = None;
         let mut changed = String::with_capacity(text.len() + line.as_ref().map_or(0, String::len));
@@ -332,7 +345,11 @@ impl Store {
         }
         changed.push_str(line.as_deref().unwrap_or_default());
         let file = self.names_file(repository);
-        if changed.is_empty() { remove_if_there(&file)? } else { self.replace(&file, changed.as_bytes())? }
+        if changed.is_empty() {
+            remove_if_there(&file)?
+        } else {
+            self.replace(&file, changed.as_bytes())?
+        }
         Ok(had)
     }
 
@@ -511,7 +528,11 @@ fn unescape(name: &str) -> Option<String> {
 
 fn owner_in_name(name: &str) -> Option<Owner> {
     let mut parts = name.split('.');
-    Some(Owner { pid: parts.next()?.parse().ok()?, started: parts.next()?.parse().ok()?, boot: parts.next()?.to_owned() })
+    Some(Owner {
+        pid: parts.next()?.parse().ok()?,
+        started: parts.next()?.parse().ok()?,
+        boot: parts.next()?.to_owned(),
+    })
 }
 
 fn lock_file(path: &Path) -> io::Result<File> {

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, UTIME_OMIT, XattrFlags,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -124,10 +124,8 @@ impl Unpacker {
                 let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let file = rustix::fs::openat(parent, name, flags, Mode::from_raw_mode(0o600)).map_err(fail)?;
                 let mut file = File::from(file);
-                self.bytes += io::copy(&mut content.open()?, &mut file).map_err(|source| UnpackError::Write {
-                    path: shown(&entry.path),
-                    source,
-                })?;
+                self.bytes += io::copy(&mut content.open()?, &mut file)
+                    .map_err(|source| UnpackError::Write { path: shown(&entry.path), source })?;
                 self.dress(&OwnedFd::from(file), entry)?;
                 return Ok(());
             }
@@ -298,4 +296,3 @@ fn failed(path: &Path, error: Errno) -> UnpackError {
 fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().take(200).flat_map(char::escape_debug).collect()
 }
-

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg,
-    sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
 };
 
 use super::child::Launch;
@@ -45,7 +45,8 @@ pub fn receive_descriptors(socket: impl AsFd) -> io::Result<Vec<OwnedFd>> {
 pub fn encode(launch: &Launch) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(launch)?;
     let length = u32::try_from(json.len()).ok().filter(|length| *length <= MAX_LAUNCH);
-    let length = length.ok_or_else(|| io::Error::other("the environment and arguments of the container are too large"))?;
+    let length =
+        length.ok_or_else(|| io::Error::other("the environment and arguments of the container are too large"))?;
     Ok([&length.to_be_bytes(), json.as_slice()].concat())
 }
 
