@@ -104,7 +104,7 @@ fn fit(step: &Step<'_>, candidates: &[StageDescription]) -> anyhow::Result<Optio
     let repo_of = |id: &str| step.mappings.iter().find(|source: &&MappingSource| source.id == id);
     let picked =
         select::select(step.name, candidates, step.current, |mapping, built_from, current| match repo_of(mapping) {
-            Some(source) => source.repo.lock().is_ancestor(built_from, current),
+            Some(source) => source.repo.is_ancestor(built_from, current),
             None => Ok(false),
         })?;
     Ok(picked.cloned())
@@ -138,7 +138,7 @@ async fn build(
             return Err(error);
         }
     };
-    let storing = process.process("Store into stages storage", crate::ui::Style::Plain);
+    let storing = process.process("Store into stages storage", crate::ui::Style::Normal);
     let fits = |stages: &[StageDescription]| tokio::task::block_in_place(|| fit(step, stages));
     let stored = site
         .storage
@@ -189,7 +189,7 @@ fn labels(site: &Site<'_>, step: &Step<'_>, dependencies: &Dependencies, signatu
     let file_mappings: Vec<String> = step
         .mappings
         .iter()
-        .filter(|source| source.repo.lock().is_file(&source.commit, &source.mapping.add))
+        .filter(|source| source.repo.is_file(&source.commit, &source.filter()))
         .map(|source| source.id.clone())
         .collect();
     let labels = StageLabels {

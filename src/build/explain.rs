@@ -53,11 +53,11 @@ fn changed_files(reason: &Reason, earlier: &StageDescription, mappings: &[Mappin
         }
         let Some(from) = crate::stage::labels::commit(&earlier.labels, &source.id) else { continue };
         let spec = crate::git::ArchiveSpec { filter, to: "/".to_owned(), uid: 0, gid: 0, mtime: 0 };
-        let repo = source.repo.lock();
+        let repo = &source.repo;
         if repo.contains(&from)
             && let Ok(patch) = repo.patch(&from, &source.commit, &spec)
         {
-            files.extend(patch.changed_paths());
+            files.extend(patch.changes().iter().map(|change| change.path.display().to_string()));
         }
     }
     files

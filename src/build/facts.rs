@@ -81,7 +81,7 @@ fn user_stage(step: &Step<'_>, stage: UserStage) -> anyhow::Result<Facts> {
         if patterns.is_empty() {
             continue;
         }
-        for found in source.repo.lock().checksum(&source.commit, &source.filter(), patterns)? {
+        for found in source.repo.checksum(&source.commit, &source.filter(), patterns)? {
             if found.checksum.is_none() {
                 warnings.push(format!(
                     "stageDependencies of {}: `{}` matches nothing in {} at {:.12}",
@@ -106,7 +106,7 @@ fn git_cache(step: &Step<'_>) -> anyhow::Result<Option<Dependencies>> {
     let Some(behind) = behind(step) else { return Ok(None) };
     let mut bytes = 0;
     for (source, from) in behind {
-        let repo = source.repo.lock();
+        let repo = &source.repo;
         if !repo.contains(from) {
             return Ok(None);
         }
@@ -119,7 +119,7 @@ fn git_latest_patch(step: &Step<'_>) -> anyhow::Result<Option<Dependencies>> {
     let Some(behind) = behind(step) else { return Ok(None) };
     let mut patches = Vec::new();
     for (source, from) in behind {
-        let repo = source.repo.lock();
+        let repo = &source.repo;
         if !repo.contains(from) {
             let name = mapping::display(&source.mapping);
             return Err(Error::user(format!(
@@ -130,7 +130,7 @@ fn git_latest_patch(step: &Step<'_>) -> anyhow::Result<Option<Dependencies>> {
         }
         let patch = repo.patch(from, &source.commit, &source.spec_for_facts())?;
         if !patch.is_empty() {
-            patches.push((mapping::display(&source.mapping), patch.checksum()));
+            patches.push((mapping::display(&source.mapping), patch.checksum().to_owned()));
         }
     }
     Ok((!patches.is_empty()).then(|| dependencies::git_latest_patch(&patches)))

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -106,15 +106,25 @@ impl Site<'_> {
     }
 }
 
-/// Called when an image is done, inside its box of the log: `build-and-publish` publishes here.
-pub type OnImage<'a> =
-    &'a (dyn for<'b> Fn(&'b ImageReport, &'b Frame) -> BoxFuture<'b, anyhow::Result<()>> + Send + Sync);
+/// What happens to an image as soon as its stages are there, inside its box of the log.
+#[async_trait]
+pub trait OnImage: Sync {
+    async fn on_image(&self, image: &ImageReport, log: &Frame) -> anyhow::Result<()>;
+}
+
+/// Nothing more.
+#[async_trait]
+impl OnImage for () {
+    async fn on_image(&self, _: &ImageReport, _: &Frame) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
 
 /// Builds the wanted images (all when none are named) and what they depend on.
 pub async fn build(
     site: &Site<'_>,
     wanted: &[String],
-    on_image: OnImage<'_>,
+    on_image: &dyn OnImage,
     log: &Frame,
 ) -> anyhow::Result<BuildReport> {
     let sets = order::sets(site.config, wanted)?;
@@ -139,7 +149,7 @@ async fn build_set(
     set: &[&Image],
     limit: Option<usize>,
     finished: &BTreeMap<String, ImageReport>,
-    on_image: OnImage<'_>,
+    on_image: &dyn OnImage,
     log: &Frame,
 ) -> anyhow::Result<Vec<ImageReport>> {
     let frames = if limit.is_some() { log.parallel(set.len()) } else { vec![log.clone(); set.len()] };
@@ -183,7 +193,7 @@ async fn build_image(
     site: &Site<'_>,
     image: &Image,
     finished: &BTreeMap<String, ImageReport>,
-    on_image: OnImage<'_>,
+    on_image: &dyn OnImage,
     log: &Frame,
 ) -> anyhow::Result<ImageReport> {
     let name = (!image.name().is_empty()).then(|| image.name());
@@ -194,7 +204,7 @@ async fn build_image(
         if report.has_new_stage() && !report.artifact {
             site.records.add_managed_image(&report.name).await?;
         }
-        on_image(&report, &process).await?;
+        on_image.on_image(&report, &process).await?;
         anyhow::Ok(report)
     }
     .await;

@@ -2,29 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Context;
 
 use crate::config::{GitMapping, GitRemote};
 use crate::error::Error;
-use crate::git::{ArchiveSpec, Remotes, Repo};
+use crate::git::{self, ArchiveSpec, Remotes, Repo};
 use crate::ids::CommitId;
 use crate::stage::mapping::{self, PathFilter};
-
-/// A repository shared by images that are built side by side.
-#[derive(Clone)]
-pub struct SharedRepo(Arc<Mutex<Repo>>);
-
-impl SharedRepo {
-    fn new(repo: Repo) -> Self {
-        Self(Arc::new(Mutex::new(repo)))
-    }
-
-    pub fn lock(&self) -> MutexGuard<'_, Repo> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A git mapping with its repository and the commit it stands at now.
 #[derive(Clone)]
@@ -32,7 +18,7 @@ pub struct MappingSource {
     /// `stage::mapping::id`.
     pub id: String,
     pub mapping: GitMapping,
-    pub repo: SharedRepo,
+    pub repo: Repo,
     pub commit: CommitId,
 }
 
@@ -44,7 +30,7 @@ impl MappingSource {
 
     /// How the mapping's files look in a layer made from its current commit.
     pub fn spec(&self, uid: u32, gid: u32) -> anyhow::Result<ArchiveSpec> {
-        let mtime = self.repo.lock().committer_time(&self.commit)?;
+        let mtime = self.repo.committer_time(&self.commit)?;
         Ok(ArchiveSpec { filter: self.filter(), to: self.mapping.to.clone(), uid, gid, mtime })
     }
 }
@@ -52,18 +38,22 @@ impl MappingSource {
 /// Repositories by where they come from.
 pub struct Sources {
     project_dir: PathBuf,
-    project: Option<SharedRepo>,
+    project: Option<Repo>,
     head: Option<CommitId>,
     remotes: Remotes,
-    fetched: Mutex<BTreeMap<String, SharedRepo>>,
+    fetched: Mutex<BTreeMap<String, Repo>>,
 }
 
 impl Sources {
     /// Opens the project's repository when there is one.
     pub fn open(project_dir: &Path, remotes: Remotes) -> anyhow::Result<Self> {
-        let project = Repo::discover(project_dir)?.map(SharedRepo::new);
+        let project = match Repo::open(project_dir) {
+            Ok(repo) => Some(repo),
+            Err(git::Error::NoRepository { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let head = match &project {
-            Some(repo) => repo.lock().head().ok(),
+            Some(repo) => repo.head().ok(),
             None => None,
         };
         Ok(Self { project_dir: project_dir.to_owned(), project, head, remotes, fetched: Mutex::default() })
@@ -74,7 +64,7 @@ impl Sources {
         self.head.as_ref()
     }
 
-    pub fn project(&self) -> Option<&SharedRepo> {
+    pub fn project(&self) -> Option<&Repo> {
         self.project.as_ref()
     }
 
@@ -87,13 +77,12 @@ impl Sources {
         let (repo, commit) = match &mapping.remote {
             None => {
                 let repo = self.project.clone().ok_or_else(|| not_a_repository(&self.project_dir))?;
-                let commit = repo.lock().head()?;
+                let commit = repo.head()?;
                 (repo, commit)
             }
             Some(remote) => {
                 let repo = self.fetch(remote)?;
                 let commit = repo
-                    .lock()
                     .resolve(&remote.reference)
                     .with_context(|| format!("cannot use the git repository {}", remote.name))?;
                 (repo, commit)
@@ -102,12 +91,12 @@ impl Sources {
         Ok(MappingSource { id: mapping::id(mapping), mapping: mapping.clone(), repo, commit })
     }
 
-    fn fetch(&self, remote: &GitRemote) -> anyhow::Result<SharedRepo> {
+    fn fetch(&self, remote: &GitRemote) -> anyhow::Result<Repo> {
         let mut fetched = self.fetched.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(repo) = fetched.get(&remote.url) {
             return Ok(repo.clone());
         }
-        let repo = SharedRepo::new(self.remotes.fetch(remote)?);
+        let repo = self.remotes.fetch(remote)?;
         fetched.insert(remote.url.clone(), repo.clone());
         Ok(repo)
     }

@@ -55,9 +55,9 @@ async fn parent(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result
 /// The base image of a `from` stage; fetched where it is not here.
 pub async fn base(site: &Site<'_>, reference: &str, latest: bool, log: &Frame) -> anyhow::Result<ImageDescription> {
     let policy = if latest { BasePolicy::AskRegistry } else { BasePolicy::PreferLocal };
-    let process = log.process(&format!("Base image {reference}"), crate::ui::Style::Plain);
+    let process = log.process(&format!("Base image {reference}"), crate::ui::Style::Normal);
     let progress = process.progress(reference);
-    let fetched = site.runtime.base(reference, policy, &|_, done, total| progress.set(done, total)).await;
+    let fetched = site.runtime.base(reference, policy, &|_, done, total| progress.set(done, total.unwrap_or(0))).await;
     drop(progress);
     match fetched {
         Ok(image) => {
@@ -112,7 +112,7 @@ async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow
             let (uid, gid) = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
             let archive = tokio::task::block_in_place(|| {
                 let spec = source.spec(uid, gid)?;
-                anyhow::Ok(source.repo.lock().archive(&source.commit, &spec)?)
+                anyhow::Ok(source.repo.archive(&source.commit, &spec)?)
             })?;
             sources.push(Arc::new(archive));
         }
@@ -121,7 +121,7 @@ async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow
             let (uid, gid) = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
             let patch = tokio::task::block_in_place(|| {
                 let spec = source.spec(uid, gid)?;
-                anyhow::Ok(source.repo.lock().patch(from, &source.commit, &spec)?)
+                anyhow::Ok(source.repo.patch(from, &source.commit, &spec)?)
             })?;
             if !patch.is_empty() {
                 sources.push(Arc::new(patch));

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use anyhow::Context;
+use async_trait::async_trait;
 use clap::Args;
 
 use super::app::App;
 use super::flags::{BuildFlags, GitFlags, PlaceFlags, ProjectFlags, PublishFlags, StorageFlags};
 use super::site::{Ground, Selection};
-use crate::build::{BuildReport, ImageReport, Introspect, OnMissing};
+use crate::build::{ImageReport, Introspect, OnImage, OnMissing};
 use crate::config::Config;
 use crate::error::Error;
 use crate::publish::push::Finished;
@@ -76,7 +77,7 @@ pub async fn build(args: BuildArgs, app: &App) -> anyhow::Result<ExitCode> {
     let introspect = introspect(&args.build, &ground.config)?;
     let log = app.ui.root();
     let site = ground.site(OnMissing::Build, parallel(&args.build, &app.env)?, introspect);
-    let built = crate::build::build(&site, &args.images, &|_, _| Box::pin(async { Ok(()) }), &log).await;
+    let built = crate::build::build(&site, &args.images, &(), &log).await;
     finish(app, built.map(|_| ()))
 }
 
@@ -123,22 +124,34 @@ async fn build_then_publish(
         return Err(Error::user(format!("`{name}` is an artifact: only images are published")).into());
     }
     let report = Mutex::new(PublishReport::default());
-    let publish = async |image: &ImageReport, log: &Frame| -> anyhow::Result<()> {
-        let Some(last) = image.last().filter(|_| wanted.contains(&image.name)) else { return Ok(()) };
-        let finished = Finished { name: &image.name, signature: &image.signature, last: &last.description };
-        let published = crate::publish::publish(&press, finished, log).await?;
-        if let Ok(mut report) = report.lock() {
-            report.published.extend(published);
-        }
-        Ok(())
-    };
-    let on_image: crate::build::OnImage<'_> = &|image, log| Box::pin(publish(image, log));
-    let _: BuildReport = crate::build::build(&site, images, on_image, &app.ui.root()).await?;
+    let publishing = Publishing { press: &press, wanted: &wanted, report: &report };
+    crate::build::build(&site, images, &publishing, &app.ui.root()).await?;
     if let Some(path) = report_path {
         let json = report.lock().map(|report| report.json()).unwrap_or_default();
         std::fs::write(path, json).with_context(|| format!("cannot write the publish report {}", path.display()))?;
     }
     Ok(())
+}
+
+/// What happens to each finished image.
+struct Publishing<'a> {
+    press: &'a Press<'a>,
+    /// Only these are published; the others are built because these need them.
+    wanted: &'a [String],
+    report: &'a Mutex<PublishReport>,
+}
+
+#[async_trait]
+impl OnImage for Publishing<'_> {
+    async fn on_image(&self, image: &ImageReport, log: &Frame) -> anyhow::Result<()> {
+        let Some(last) = image.last().filter(|_| self.wanted.contains(&image.name)) else { return Ok(()) };
+        let finished = Finished { name: &image.name, signature: &image.signature, last: &last.description };
+        let published = crate::publish::publish(self.press, finished, log).await?;
+        if let Ok(mut report) = self.report.lock() {
+            report.published.extend(published);
+        }
+        Ok(())
+    }
 }
 
 fn press<'a>(ground: &'a Ground, flags: &PublishFlags, dry_run: bool, env: &Env) -> anyhow::Result<Press<'a>> {

@@ -42,7 +42,6 @@ pub struct LogFlags {
     pub log_terminal_width: Option<i64>,
 }
 
-<<<<<<< HEAD
 /// Where temporary and kept files go.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PlaceFlags {
@@ -209,7 +208,8 @@ pub struct AcceptedRepoFlags {
     images_repo_harbor_password: Option<String>,
     #[arg(long, hide = true)]
     images_repo_quay_token: Option<String>,
-=======
+}
+
 /// A switch as Go's flags take it: `--log-quiet`, `--log-quiet=false`.
 pub fn switch(text: &str) -> Result<bool, String> {
     match text {
@@ -217,5 +217,4 @@ pub fn switch(text: &str) -> Result<bool, String> {
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
         _ => Err("expected `true` or `false`".to_owned()),
     }
->>>>>>> ui
 }

@@ -8,11 +8,11 @@ use anyhow::Context;
 
 use super::app::App;
 use super::flags::StorageFlags;
-use crate::error::Error;
 use crate::registry::{self, DockerConfig};
 use crate::runtime::Runtime;
 use crate::runtime::docker::{DockerOptions, DockerRuntime};
 use crate::runtime::embedded::EmbeddedRuntime;
+use crate::settings::{RuntimeChoice, Settings};
 use crate::sys::env::Env;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,21 +29,20 @@ impl Kind {
         }
     }
 
-    /// `None` for `auto`.
-    fn parse(text: &str) -> Result<Option<Self>, Error> {
-        match text {
-            "auto" => Ok(None),
-            "docker" => Ok(Some(Self::Docker)),
-            "embedded" => Ok(Some(Self::Embedded)),
-            other => Err(Error::usage(format!("bad SLIPWAY_RUNTIME `{other}`: expected auto, docker or embedded"))),
-        }
+    fn parse(text: &str) -> Option<Self> {
+        [Self::Docker, Self::Embedded].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
 /// The runtime of this host. `auto` takes Docker when its daemon answers, else the embedded one, and remembers the answer:
 /// a daemon that is down later is an error and not a second, cold store.
-pub async fn choose(state: &Path, registry: &registry::Client, flags: &StorageFlags, app: &App) -> anyhow::Result<Arc<dyn Runtime>> {
-    let wanted = Kind::parse(app.env.get("SLIPWAY_RUNTIME").unwrap_or("auto"))?;
+pub async fn choose(settings: &Settings, registry: &registry::Client, flags: &StorageFlags, app: &App) -> anyhow::Result<Arc<dyn Runtime>> {
+    let wanted = match settings.runtime.value {
+        RuntimeChoice::Auto => None,
+        RuntimeChoice::Docker => Some(Kind::Docker),
+        RuntimeChoice::Embedded => Some(Kind::Embedded),
+    };
+    let state = &settings.state_dir.value;
     let kind = match wanted.or(remembered(state)?) {
         Some(kind) => kind,
         None => decide(state, flags, app).await?,
@@ -55,13 +54,16 @@ pub async fn choose(state: &Path, registry: &registry::Client, flags: &StorageFl
 }
 
 /// The registry client with the credentials and exceptions of the flags.
-pub fn registry(flags: &StorageFlags, env: &Env) -> anyhow::Result<registry::Client> {
-    let mut options = registry::Options { docker_config: docker_config(flags, env)?, ..registry::Options::default() };
-    if flags.insecure_registry || env.is_on("WERF_INSECURE_REGISTRY") {
-        options.plain_http_everywhere = true;
-    }
-    options.skip_tls_verify = flags.skip_tls_verify_registry || env.is_on("WERF_SKIP_TLS_VERIFY_REGISTRY");
-    Ok(registry::Client::new(options))
+pub fn registry(settings: &Settings, flags: &StorageFlags, env: &Env) -> anyhow::Result<registry::Client> {
+    let plain_http = settings.insecure_registries.value.iter().cloned().collect();
+    Ok(registry::Client::new(registry::Options {
+        docker_config: docker_config(flags, env)?,
+        plain_http,
+        plain_http_everywhere: flags.insecure_registry || env.is_on("WERF_INSECURE_REGISTRY"),
+        skip_tls_verify: flags.skip_tls_verify_registry || env.is_on("WERF_SKIP_TLS_VERIFY_REGISTRY"),
+        proxies: registry::Proxies::from_env(env),
+        ..registry::Options::default()
+    }))
 }
 
 fn docker_config(flags: &StorageFlags, env: &Env) -> anyhow::Result<DockerConfig> {
@@ -71,7 +73,7 @@ fn docker_config(flags: &StorageFlags, env: &Env) -> anyhow::Result<DockerConfig
         (None, Some(home)) => Path::new(home).join(".docker"),
         (None, None) => return Ok(DockerConfig::default()),
     };
-    Ok(DockerConfig::load(&directory)?)
+    Ok(DockerConfig::load(&directory, env)?)
 }
 
 async fn decide(state: &Path, flags: &StorageFlags, app: &App) -> anyhow::Result<Kind> {
@@ -88,7 +90,7 @@ async fn decide(state: &Path, flags: &StorageFlags, app: &App) -> anyhow::Result
 fn remembered(state: &Path) -> anyhow::Result<Option<Kind>> {
     let path = state.join("runtime");
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Kind::parse(text.trim()).ok().flatten()),
+        Ok(text) => Ok(Kind::parse(text.trim())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }

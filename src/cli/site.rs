@@ -14,11 +14,10 @@ use super::project;
 use crate::build::{Introspect, OnMissing, Site, Sources};
 use crate::config::Config;
 use crate::error::Error;
-use crate::git::{Remotes, Ssh};
+use crate::git::{Access, Remotes};
 use crate::registry;
 use crate::runtime::Runtime;
 use crate::storage::{LocalStages, Locks, records::Records};
-use crate::sys::paths;
 use crate::ui::Ui;
 
 /// The flags that choose the ground.
@@ -58,12 +57,13 @@ impl Ground {
         for warning in &loaded.warnings {
             log.warn(warning);
         }
-        let state = paths::state_dir(&app.env);
+        let settings = super::app::settings(&app.env)?;
+        let state = settings.state_dir.value.clone();
         let tmp = tmp_dir(&app.tmp(flags.places))?;
         let locks = Locks::new(state.join("locks"));
         require_local_storage(flags.storage, app, &app.ui)?;
-        let registry = super::runtime::registry(flags.storage, &app.env)?;
-        let runtime = super::runtime::choose(&state, &registry, flags.storage, app).await?;
+        let registry = super::runtime::registry(&settings, flags.storage, &app.env)?;
+        let runtime = super::runtime::choose(&settings, &registry, flags.storage, app).await?;
         let project = loaded.config.meta.project.clone();
         let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, flags.git, app))?;
         Ok(Self {
@@ -108,15 +108,15 @@ impl Ground {
 /// The project's repository, fit to build from, and the cache of remote ones.
 fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> anyhow::Result<Sources> {
     let keys = [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
-    let remotes = Remotes::new(state.join("git"), Ssh::new(keys)?);
+    let access = Access::new(app.env.clone(), keys)?;
+    let remotes = Remotes::new(state.join("git"), access.clone());
     let sources = Sources::open(project_dir, remotes)?;
     let allowed = flags.allow_git_shallow_clone.unwrap_or_else(|| app.env.is_on("WERF_ALLOW_GIT_SHALLOW_CLONE"));
     let unshallow = flags.git_unshallow.unwrap_or_else(|| app.env.is_on("WERF_GIT_UNSHALLOW"));
     if let Some(repo) = sources.project().filter(|_| !allowed) {
-        let repo = repo.lock();
         if repo.is_shallow() && unshallow {
             app.ui.root().line("Fetching the rest of the shallow clone");
-            repo.unshallow().context("cannot fetch the rest of the shallow clone")?;
+            repo.unshallow(&access).context("cannot fetch the rest of the shallow clone")?;
         } else if repo.is_shallow() {
             return Err(Error::user("shallow git clone is not allowed: stages are reused by the history it lacks")
                 .hint("pass --git-unshallow to fetch the rest, or --allow-git-shallow-clone to build without reuse")

@@ -45,6 +45,11 @@ pub struct Archive {
 }
 
 impl Repo {
+    /// Whether a mapping's base is a single file at a commit; a missing base is none.
+    pub fn is_file(&self, commit: &CommitId, filter: &PathFilter) -> bool {
+        matches!(tree::base(&self.objects, commit, filter), Ok(Node::Leaf(_)))
+    }
+
     /// Every selected file of `commit` under `spec.to`, with the directories that lead to it from there (`0755`). `to` itself
     /// is an entry too, also when nothing is selected. Files in git LFS and in submodules come with their content.
     pub fn archive(&self, commit: &CommitId, spec: &ArchiveSpec) -> Result<Archive, Error> {

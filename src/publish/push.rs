@@ -135,6 +135,9 @@ async fn up_to_date(
     }))
 }
 
+/// Configurations are small; a larger one is an attack.
+const CONFIG_LIMIT: u64 = 8 * 1024 * 1024;
+
 #[derive(Deserialize)]
 struct RemoteConfig {
     #[serde(default)]
@@ -148,8 +151,8 @@ async fn read_back(
     last: &StageDescription,
 ) -> anyhow::Result<Option<(ImageId, Digest)>> {
     let Some(fetched) = press.registry.manifest(&publication.target).await? else { return Ok(None) };
-    let Ok(registry::manifest::Document::Manifest(manifest)) = fetched.parse() else { return Ok(None) };
-    let bytes = match press.registry.blob_bytes(&publication.target, &manifest.config).await {
+    let Ok(registry::manifest::Document::Image(manifest)) = fetched.parse() else { return Ok(None) };
+    let bytes = match press.registry.blob_bytes(&publication.target, &manifest.config, CONFIG_LIMIT).await {
         Ok(bytes) => bytes,
         // A manifest without its configuration is a damaged image: it is published anew.
         Err(error) if error.is_absent() => return Ok(None),

@@ -179,7 +179,7 @@ impl Host {
         if with_credentials {
             let host = realm.host_str().unwrap_or_default();
             let port = realm.port().map_or(String::new(), |port| format!(":{port}"));
-            let by_user = wire.options().plain_http.contains(&format!("{host}{port}"));
+            let by_user = wire.options().allows_plain_http(&format!("{host}{port}"));
             let (registry, shown) = (self.registry.clone(), redacted(realm));
             reach::check_realm(home, realm, by_user).map_err(|reason| Error::Realm {
                 registry,

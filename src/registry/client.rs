@@ -45,6 +45,8 @@ pub struct Options {
     /// Registries (`host[:port]`) that may be spoken to over plain HTTP when they do not speak TLS
     /// (`--insecure-registry`). This machine always may.
     pub plain_http: BTreeSet<String>,
+    /// As if `plain_http` named every registry.
+    pub plain_http_everywhere: bool,
     /// No certificate is checked (`--skip-tls-verify-registry`).
     pub skip_tls_verify: bool,
     pub proxies: Proxies,
@@ -65,11 +67,19 @@ pub struct Proxies {
     pub except: Option<String>,
 }
 
+impl Options {
+    /// Whether the user allows plain HTTP for a registry (`host[:port]`).
+    pub(super) fn allows_plain_http(&self, registry: &str) -> bool {
+        self.plain_http_everywhere || self.plain_http.contains(registry)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             docker_config: DockerConfig::default(),
             plain_http: BTreeSet::new(),
+            plain_http_everywhere: false,
             skip_tls_verify: false,
             proxies: Proxies::default(),
             attempts: 5,

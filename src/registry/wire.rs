@@ -147,7 +147,7 @@ impl Wire {
         let unusable = |reason: String| Error::Setup { cause: format!("registry `{registry}`: {reason}") };
         let mut base = Url::parse(&format!("https://{host}/")).map_err(|error| unusable(error.to_string()))?;
         let reach = resolved_reach(&base).await;
-        let plain_allowed = reach::is_loopback_host(&base) || self.options.plain_http.contains(registry);
+        let plain_allowed = reach::is_loopback_host(&base) || self.options.allows_plain_http(registry);
         let origin = Origin { base: base.clone(), reach };
         if plain_allowed && !self.speaks_tls(&origin).await? {
             base = Url::parse(&format!("http://{host}/")).map_err(|error| unusable(error.to_string()))?;
