@@ -39,7 +39,7 @@ pub(super) fn open(mut stream: impl Read + Send + 'static, ratio: u64) -> io::Re
             Ok(limited(Box::new(decoder)))
         }
         [0xfd, b'7', b'z', b'X', b'Z', 0] => Err(unsupported("xz")),
-        [b'B', b'Z', b'h', ..] => Err(unsupported("bzip2")),
+        [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A'] => Err(unsupported("bzip2")),
         _ => Ok(Box::new(compressed)),
     }
 }

@@ -139,6 +139,11 @@ impl LayerReader {
         Ok(TarSummary { diff_id, size: stream.position, entries: self.entries })
     }
 
+    /// Where in the uncompressed stream we are, in bytes: after an entry was returned, where its content begins.
+    pub fn position(&self) -> u64 {
+        self.stream().position
+    }
+
     fn stream(&self) -> MutexGuard<'_, Stream> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
