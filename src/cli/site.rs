@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::app::App;
 use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
 use super::project;
+use super::runtime::{self, Parts};
 use crate::build::{Introspect, OnMissing, Site, Sources};
 use crate::config::Config;
 use crate::error::Error;
@@ -62,8 +63,11 @@ impl Ground {
         let tmp = tmp_dir(&app.tmp(flags.places))?;
         let locks = Locks::new(state.join("locks"));
         require_local_storage(flags.storage, app, &app.ui)?;
-        let registry = super::runtime::registry(&settings, flags.storage, &app.env)?;
-        let runtime = super::runtime::choose(&settings, &registry, flags.storage, app).await?;
+        let docker_config = runtime::docker_config(flags.storage, &app.env)?;
+        let registry = runtime::registry(&settings, &docker_config, flags.storage, &app.env);
+        let parts =
+            Parts { settings: &settings, registry: &registry, docker_config: &docker_config, tmp_dir: tmp.path(), app };
+        let runtime = runtime::choose(&parts).await?;
         let project = loaded.config.meta.project.clone();
         let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, flags.git, app))?;
         Ok(Self {

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use slipway::ids::{ContainerId, ImageId};
 use slipway::image_ref::ImageRef;
 use slipway::layer::{Content, Entry, EntryKind, LayerSource};
-use slipway::runtime::docker::{DockerOptions, DockerRuntime, RegistryLogin};
+use slipway::registry::DockerConfig;
+use slipway::runtime::docker::{DockerOptions, DockerRuntime};
 use slipway::runtime::{
     BasePolicy, ContainerSpec, ImageChange, ImageDescription, ImageFilter, Mount, Runtime, Stream, TreeRequest,
 };
@@ -70,7 +71,7 @@ runtime_contract!(docker, super::docker_bed);
 pub(super) async fn docker_runtime(host: String, tmp: &Path) -> DockerRuntime {
     let options = DockerOptions {
         host: Some(host),
-        logins: Arc::new(|_: &str| Ok(None::<RegistryLogin>)),
+        docker_config: DockerConfig::default(),
         tmp_dir: tmp.to_owned(),
         clock: Clock::System,
     };

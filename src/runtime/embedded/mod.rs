@@ -53,7 +53,7 @@ impl EmbeddedRuntime {
     ///
     /// # Errors
     /// When the directory cannot be made or written.
-    pub fn open(root: &Path, program: PathBuf, clock: Clock) -> anyhow::Result<Self> {
+    pub fn open(root: &Path, program: PathBuf, _registry: crate::registry::Client, clock: Clock) -> anyhow::Result<Self> {
         let store = Store::open(root)?;
         store.sweep()?;
         let user_namespace = !rustix::process::geteuid().is_root();
