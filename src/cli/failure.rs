@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::config;
 use crate::error::{Error, ErrorKind, Explain};
 use crate::sys::process::ProcessError;
 use crate::ui::Ui;
@@ -11,6 +12,7 @@ macro_rules! as_explained {
     ($error:expr) => {
         None::<&dyn Explain>
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
     };
 }
