@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 use crate::ci_env::CiEnvError;
+use crate::config;
 use crate::error::{Error, ErrorKind, Explain};
 use crate::settings::SettingsError;
 use crate::sys::process::ProcessError;
@@ -14,6 +15,7 @@ macro_rules! as_explained {
     ($error:expr) => {
         None::<&dyn Explain>
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))

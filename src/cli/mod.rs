@@ -2,6 +2,7 @@
 
 mod app;
 mod build;
+mod config;
 mod executor;
 mod failure;
 pub mod flags;
@@ -10,6 +11,7 @@ mod log_options;
 mod multiwerf;
 mod project;
 mod run;
+mod run_options;
 mod runtime;
 mod site;
 mod slugify;
@@ -81,6 +83,7 @@ enum FullCommand {
     Why(why::WhyArgs),
     Run(run::RunArgs),
     Image(image::ImageArgs),
+    Config(config::ConfigArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,6 +155,10 @@ async fn dispatch(command: FullCommand, app: &App) -> anyhow::Result<ExitCode> {
         FullCommand::Why(args) => why::run(args, app).await,
         FullCommand::Run(args) => run::run(args, app).await,
         FullCommand::Image(args) => image::run(args, app).await,
+        FullCommand::Config(args) => {
+            config::run(&args, app)?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `run`: a built image in a container.
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
@@ -9,9 +10,13 @@ use clap::Args;
 
 use super::app::App;
 use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
+use super::run_options::{self, RunOptions};
 use super::site::{Ground, Selection};
 use super::stage_image::finished_image;
 use crate::error::Error;
+use crate::ids::{ContainerId, ImageId};
+use crate::runtime::{ContainerSpec, ExitStatus, ImageConfig, Stream};
+use crate::sys::signal::Interruption;
 
 /// Run a built image
 ///
@@ -63,7 +68,7 @@ pub async fn run(args: RunArgs, app: &App) -> anyhow::Result<ExitCode> {
     }
     match ground.runtime.name() {
         "docker" => docker_client(&line),
-        _ => super::runtime::run_embedded(&ground, &last.image, &options, &command, app).await,
+        _ => embedded(&ground, &last.image, &run_options::parse(&options)?, command, app).await,
     }
 }
 
@@ -93,4 +98,62 @@ fn docker_client(line: &[OsString]) -> anyhow::Result<ExitCode> {
     })?;
     Err(std::process::Command::new(&program).args(&line[1..]).exec())
         .with_context(|| format!("cannot start {}", program.display()))
+}
+
+async fn embedded(
+    ground: &Ground,
+    image: &ImageId,
+    options: &RunOptions,
+    command: Vec<OsString>,
+    app: &App,
+) -> anyhow::Result<ExitCode> {
+    let config = ground.runtime.inspect(image.as_str()).await?.context("the image is gone")?.config;
+    let spec = ContainerSpec { command: words(&config, options, command)?, terminal: options.terminal, ..options.spec.clone() };
+    let container = ground.runtime.create(image, None, &spec).await?;
+    if options.detached {
+        ground.runtime.start(&container).await?;
+        println!("{container}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let ended = tokio::select! {
+        ended = attached(ground, &container, &spec) => ended,
+        () = app.interruption.token().cancelled() => Err(Interruption::error().into()),
+    };
+    ground.runtime.remove(&container).await?;
+    match ended?.code {
+        0 => Ok(ExitCode::SUCCESS),
+        code => Err(Error::user(format!("the container ended with exit code {code}")).into()),
+    }
+}
+
+async fn attached(ground: &Ground, container: &ContainerId, spec: &ContainerSpec) -> anyhow::Result<ExitStatus> {
+    if spec.terminal {
+        return ground.runtime.attach(container, &spec.command).await;
+    }
+    let mut print = |stream, bytes: &[u8]| {
+        // A reader that is gone ends the container's output, not the container.
+        let _ = match stream {
+            Stream::Stdout => std::io::stdout().write_all(bytes),
+            Stream::Stderr => std::io::stderr().write_all(bytes),
+        };
+    };
+    ground.runtime.run(container, &mut print).await
+}
+
+/// The program and its arguments: entrypoint and command as docker combines them.
+fn words(config: &ImageConfig, options: &RunOptions, command: Vec<OsString>) -> Result<Vec<String>, Error> {
+    let given: Vec<String> = command
+        .into_iter()
+        .map(|word| word.into_string().map_err(|word| Error::usage(format!("`{}` is not UTF-8", word.to_string_lossy()))))
+        .collect::<Result<_, _>>()?;
+    let entrypoint = match &options.entrypoint {
+        Some(entrypoint) => vec![entrypoint.clone()],
+        None => config.entrypoint.clone().unwrap_or_default(),
+    };
+    let default = if options.entrypoint.is_some() { Vec::new() } else { config.cmd.clone().unwrap_or_default() };
+    let words = [entrypoint, if given.is_empty() { default } else { given }].concat();
+    if words.is_empty() {
+        return Err(Error::usage("the image has no command of its own").hint("give one: slipway run IMAGE -- COMMAND"));
+    }
+    Ok(words)
 }

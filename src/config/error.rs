@@ -21,6 +21,8 @@ pub enum Error {
     NotText { path: PathBuf },
     #[error("cannot parse {file}: no section has `configVersion`, which names the project")]
     NoMeta { file: String, project: String },
+    #[error("{file} has template actions, which this version cannot run yet")]
+    NoTemplates { file: String },
     #[error("the variable WERF_PROJECT_NAME is `{name}`, which is not a project name")]
     ProjectVariable { name: String },
     #[error("{0}")]
@@ -199,7 +201,7 @@ impl Explain for Error {
             ],
             Self::Mistake(mistake) => mistake.problem.hints(),
             Self::ProjectVariable { .. } => vec![PROJECT_RULE.to_owned()],
-            Self::Unreadable { .. } | Self::NotText { .. } => Vec::new(),
+            Self::Unreadable { .. } | Self::NotText { .. } | Self::NoTemplates { .. } => Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A file per user-visible feature.
 
-mod config;
+mod config_command;
+mod config_files;
 mod multiwerf;
 mod slug;
 mod yaml;
