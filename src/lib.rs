@@ -45,9 +45,9 @@ pub mod toolchain;
 
 // 4 scenarios
 pub mod build;
-pub mod publish;
 pub mod exec;
 pub mod executor;
+pub mod publish;
 
 // 5 entry
 pub mod cli;

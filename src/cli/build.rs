@@ -104,7 +104,12 @@ async fn prepare(args: &BuildArgs, app: &App) -> anyhow::Result<Ground> {
     Ground::prepare(app, &selection(&args.project, &args.places, &args.storage, &args.git)).await
 }
 
-fn selection<'a>(project: &'a ProjectFlags, places: &'a PlaceFlags, storage: &'a StorageFlags, git: &'a GitFlags) -> Selection<'a> {
+fn selection<'a>(
+    project: &'a ProjectFlags,
+    places: &'a PlaceFlags,
+    storage: &'a StorageFlags,
+    git: &'a GitFlags,
+) -> Selection<'a> {
     Selection { project, places, storage, git, announce: true }
 }
 
@@ -120,7 +125,9 @@ async fn build_then_publish(
     let press = press(ground, flags, dry_run, &app.env)?;
     let wanted: Vec<String> =
         crate::build::order::selected(&ground.config, images)?.iter().map(|image| image.name().to_owned()).collect();
-    if let Some(name) = images.iter().find(|name| ground.config.image(name).is_some_and(crate::config::Image::is_artifact)) {
+    if let Some(name) =
+        images.iter().find(|name| ground.config.image(name).is_some_and(crate::config::Image::is_artifact))
+    {
         return Err(Error::user(format!("`{name}` is an artifact: only images are published")).into());
     }
     let report = Mutex::new(PublishReport::default());
@@ -202,7 +209,8 @@ fn parallel(flags: &BuildFlags, env: &Env) -> Result<Option<usize>, Error> {
         return Ok(None);
     }
     let variable = env.get("WERF_PARALLEL_TASKS_LIMIT").map(|text| {
-        text.parse::<i64>().map_err(|_| Error::usage(format!("bad value `{text}` of WERF_PARALLEL_TASKS_LIMIT: expected a number")))
+        text.parse::<i64>()
+            .map_err(|_| Error::usage(format!("bad value `{text}` of WERF_PARALLEL_TASKS_LIMIT: expected a number")))
     });
     let limit = match flags.parallel_tasks_limit {
         Some(limit) => limit,
@@ -212,7 +220,8 @@ fn parallel(flags: &BuildFlags, env: &Env) -> Result<Option<usize>, Error> {
 }
 
 fn introspect(flags: &BuildFlags, config: &Config) -> Result<Introspect, Error> {
-    let stages = flags.introspect_stage.iter().map(|text| introspected_stage(text, config)).collect::<Result<_, _>>()?;
+    let stages =
+        flags.introspect_stage.iter().map(|text| introspected_stage(text, config)).collect::<Result<_, _>>()?;
     Ok(Introspect { error: flags.introspect_error, before_error: flags.introspect_before_error, stages })
 }
 
@@ -230,7 +239,9 @@ fn introspected_stage(text: &str, config: &Config) -> Result<(Option<String>, St
         Some("~") => Some(String::new()),
         Some(image) if config.image(image).is_some() => Some(image.to_owned()),
         Some(image) => {
-            return Err(Error::usage(format!("--introspect-stage `{text}`: image `{image}` is not defined in werf.yaml")));
+            return Err(Error::usage(format!(
+                "--introspect-stage `{text}`: image `{image}` is not defined in werf.yaml"
+            )));
         }
     };
     Ok((image, name))

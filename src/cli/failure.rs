@@ -19,6 +19,16 @@ macro_rules! as_explained {
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::layer::write::WriteError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::layer::read::ReadError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::runtime::embedded::UnpackError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::runtime::docker::DockerError>().map(|error| error as _))
+            .or_else(|| {
+                $error.downcast_ref::<crate::registry::docker_config::DockerConfigError>().map(|error| error as _)
+            })
+            .or_else(|| $error.downcast_ref::<crate::registry::Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::git::Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::yaml::Error>().map(|error| error as _))
     };
 }
 

@@ -52,7 +52,12 @@ enum Output {
 
 pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
     let root = paths::state_dir(&app.env).join("embedded");
-    let runtime = EmbeddedRuntime::open(&root, PathBuf::from("/proc/self/exe"), app.clock.clone())?;
+    let runtime = EmbeddedRuntime::open(
+        &root,
+        PathBuf::from("/proc/self/exe"),
+        crate::registry::Client::new(crate::registry::Options::default()),
+        app.clock.clone(),
+    )?;
     match args.command {
         ImageCommand::Import { name, file } => {
             let image = runtime.import(&file, &name).await?;

@@ -54,14 +54,24 @@ pub struct RunArgs {
 
 pub async fn run(args: RunArgs, app: &App) -> anyhow::Result<ExitCode> {
     let (options, command) = what(&args, app)?;
-    let selection =
-        Selection { project: &args.project, places: &args.places, storage: &args.storage, git: &args.git, announce: false };
+    let selection = Selection {
+        project: &args.project,
+        places: &args.places,
+        storage: &args.storage,
+        git: &args.git,
+        announce: false,
+    };
     let ground = Ground::prepare(app, &selection).await?;
     let image = finished_image(&ground, args.image.as_deref(), app).await?;
     let last = &image.last().context("an image has stages")?.description;
     let name = format!("{}:{}", last.repository, last.id);
-    let line: Vec<OsString> =
-        ["docker", "run"].map(OsString::from).into_iter().chain(options.iter().map(OsString::from)).chain([name.into()]).chain(command.clone()).collect();
+    let line: Vec<OsString> = ["docker", "run"]
+        .map(OsString::from)
+        .into_iter()
+        .chain(options.iter().map(OsString::from))
+        .chain([name.into()])
+        .chain(command.clone())
+        .collect();
     if args.dry_run || app.env.is_on("WERF_DRY_RUN") {
         println!("{}", line.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "));
         return Ok(ExitCode::SUCCESS);
@@ -108,12 +118,14 @@ async fn embedded(
     app: &App,
 ) -> anyhow::Result<ExitCode> {
     let config = ground.runtime.inspect(image.as_str()).await?.context("the image is gone")?.config;
-    let spec = ContainerSpec { command: words(&config, options, command)?, terminal: options.terminal, ..options.spec.clone() };
+    let spec = ContainerSpec {
+        command: words(&config, options, command)?,
+        terminal: options.terminal,
+        ..options.spec.clone()
+    };
     let container = ground.runtime.create(image, None, &spec).await?;
     if options.detached {
-        ground.runtime.start(&container).await?;
-        println!("{container}");
-        return Ok(ExitCode::SUCCESS);
+        return Err(Error::usage("-d is not taken by the embedded runtime").into());
     }
     let ended = tokio::select! {
         ended = attached(ground, &container, &spec) => ended,
@@ -144,7 +156,9 @@ async fn attached(ground: &Ground, container: &ContainerId, spec: &ContainerSpec
 fn words(config: &ImageConfig, options: &RunOptions, command: Vec<OsString>) -> Result<Vec<String>, Error> {
     let given: Vec<String> = command
         .into_iter()
-        .map(|word| word.into_string().map_err(|word| Error::usage(format!("`{}` is not UTF-8", word.to_string_lossy()))))
+        .map(|word| {
+            word.into_string().map_err(|word| Error::usage(format!("`{}` is not UTF-8", word.to_string_lossy())))
+        })
         .collect::<Result<_, _>>()?;
     let entrypoint = match &options.entrypoint {
         Some(entrypoint) => vec![entrypoint.clone()],

@@ -19,7 +19,10 @@ pub struct RunOptions {
 /// # Errors
 /// Any other option; it is named, and docker's runtime is the advice.
 pub fn parse(words: &[String]) -> Result<RunOptions, Error> {
-    let mut options = RunOptions { spec: ContainerSpec { network: Network::Default, ..ContainerSpec::default() }, ..RunOptions::default() };
+    let mut options = RunOptions {
+        spec: ContainerSpec { network: Network::Default, ..ContainerSpec::default() },
+        ..RunOptions::default()
+    };
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let (name, value) = match word.split_once('=') {
@@ -43,7 +46,9 @@ pub fn parse(words: &[String]) -> Result<RunOptions, Error> {
             _ => {
                 let value = match value {
                     Some(value) => value,
-                    None => words.next().cloned().ok_or_else(|| Error::usage(format!("the option {name} needs a value")))?,
+                    None => {
+                        words.next().cloned().ok_or_else(|| Error::usage(format!("the option {name} needs a value")))?
+                    }
                 };
                 valued(&mut options, name, value)?;
             }
@@ -65,7 +70,8 @@ fn valued(options: &mut RunOptions, name: &str, value: String) -> Result<(), Err
         "-v" | "--volume" => spec.mounts.push(mount(&value)?),
         "-e" | "--env" => {
             let (name, value) = value.split_once('=').ok_or_else(|| {
-                Error::usage(format!("-e {value}: expected NAME=VALUE")).hint("variables of this process are not passed on")
+                Error::usage(format!("-e {value}: expected NAME=VALUE"))
+                    .hint("variables of this process are not passed on")
             })?;
             spec.env.push((name.to_owned(), value.to_owned()));
         }
@@ -118,7 +124,10 @@ mod tests {
 
     #[test]
     fn spellings_of_docker_are_read() {
-        let options = words("-d --rm -p 8080:80 --env=A=b=c -e B=2 -v /x:/y:ro --name web -w /app -u 1000:1000 --entrypoint /bin/sh").unwrap();
+        let options = words(
+            "-d --rm -p 8080:80 --env=A=b=c -e B=2 -v /x:/y:ro --name web -w /app -u 1000:1000 --entrypoint /bin/sh",
+        )
+        .unwrap();
         assert!(options.detached && !options.terminal);
         assert_eq!(options.spec.ports, [Port { host: 8080, container: 80 }]);
         assert_eq!(options.spec.env, [("A".into(), "b=c".into()), ("B".into(), "2".into())]);
@@ -130,10 +139,19 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_named() {
-        assert_eq!(words("--gpus all").unwrap_err(), "the embedded runtime does not know the option --gpus of docker run");
-        assert_eq!(words("--restart=always").unwrap_err(), "the embedded runtime does not know the option --restart of docker run");
+        assert_eq!(
+            words("--gpus all").unwrap_err(),
+            "the embedded runtime does not know the option --gpus of docker run"
+        );
+        assert_eq!(
+            words("--restart=always").unwrap_err(),
+            "the embedded runtime does not know the option --restart of docker run"
+        );
         assert_eq!(words("-p x:80").unwrap_err(), "-p x:80: expected HOST:CONTAINER, two port numbers");
-        assert_eq!(words("-v data:/x").unwrap_err(), "-v data:/x: expected two absolute paths, /HOST:/CONTAINER; there are no named volumes");
+        assert_eq!(
+            words("-v data:/x").unwrap_err(),
+            "-v data:/x: expected two absolute paths, /HOST:/CONTAINER; there are no named volumes"
+        );
         assert_eq!(words("--name").unwrap_err(), "the option --name needs a value");
         assert_eq!(words("-e HOME").unwrap_err(), "-e HOME: expected NAME=VALUE");
     }

@@ -80,7 +80,12 @@ async fn docker(parts: &Parts<'_>) -> anyhow::Result<DockerRuntime> {
 }
 
 /// The registry client with the credentials and exceptions of the flags.
-pub fn registry(settings: &Settings, docker_config: &DockerConfig, flags: &StorageFlags, env: &Env) -> registry::Client {
+pub fn registry(
+    settings: &Settings,
+    docker_config: &DockerConfig,
+    flags: &StorageFlags,
+    env: &Env,
+) -> registry::Client {
     registry::Client::new(registry::Options {
         docker_config: docker_config.clone(),
         plain_http: settings.insecure_registries.value.iter().cloned().collect(),
@@ -107,7 +112,8 @@ async fn decide(parts: &Parts<'_>) -> anyhow::Result<Kind> {
     let memory = memory(&parts.settings.state_dir.value);
     parts.app.ui.root().line(format!("Using the {} runtime (remembered in {})", kind.as_str(), memory.display()));
     std::fs::create_dir_all(&parts.settings.state_dir.value)?;
-    files::replace(&memory, kind.as_str().as_bytes(), 0o644).with_context(|| format!("cannot write {}", memory.display()))?;
+    files::replace(&memory, kind.as_str().as_bytes(), 0o644)
+        .with_context(|| format!("cannot write {}", memory.display()))?;
     Ok(kind)
 }
 

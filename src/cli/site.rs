@@ -55,6 +55,11 @@ impl Ground {
             log.line(format!("Version: {}", env!("CARGO_PKG_VERSION")));
         }
         let loaded = project::load(flags.project, &app.env)?;
+        if flags.announce {
+            let file = project::write_render_file(&loaded.rendered, &app.tmp(flags.places))?;
+            log.line(format!("Using werf config render file: {}", file.display()));
+            log.gap();
+        }
         for warning in &loaded.warnings {
             log.warn(warning);
         }
@@ -111,7 +116,8 @@ impl Ground {
 
 /// The project's repository, fit to build from, and the cache of remote ones.
 fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> anyhow::Result<Sources> {
-    let keys = [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
+    let keys =
+        [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
     let access = Access::new(app.env.clone(), keys)?;
     let remotes = Remotes::new(state.join("git"), access.clone());
     let sources = Sources::open(project_dir, remotes)?;

@@ -29,8 +29,13 @@ pub struct StageImageArgs {
 }
 
 pub async fn run(args: StageImageArgs, app: &App) -> anyhow::Result<ExitCode> {
-    let selection =
-        Selection { project: &args.project, places: &args.places, storage: &args.storage, git: &args.git, announce: false };
+    let selection = Selection {
+        project: &args.project,
+        places: &args.places,
+        storage: &args.storage,
+        git: &args.git,
+        announce: false,
+    };
     let ground = Ground::prepare(app, &selection).await?;
     let image = finished_image(&ground, args.image.as_deref(), app).await?;
     let last = &image.last().context("an image has stages")?.description;
@@ -58,7 +63,8 @@ fn the_image(config: &Config, name: Option<&str>) -> Result<String, Error> {
         (None, []) => Err(Error::user("werf.yaml defines no image")),
         (None, many) => {
             let names: Vec<&str> = many.iter().map(|image| image.name()).collect();
-            Err(Error::usage("name an image: werf.yaml defines more than one").hint(format!("one of: {}", names.join(", "))))
+            Err(Error::usage("name an image: werf.yaml defines more than one")
+                .hint(format!("one of: {}", names.join(", "))))
         }
     }
 }

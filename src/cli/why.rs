@@ -43,8 +43,13 @@ enum Output {
 }
 
 pub async fn run(args: WhyArgs, app: &App) -> anyhow::Result<ExitCode> {
-    let selection =
-        Selection { project: &args.project, places: &args.places, storage: &args.storage, git: &args.git, announce: false };
+    let selection = Selection {
+        project: &args.project,
+        places: &args.places,
+        storage: &args.storage,
+        git: &args.git,
+        announce: false,
+    };
     let ground = Ground::prepare(app, &selection).await?;
     let (name, stage) = target(args.target.as_deref(), &ground)?;
     let image = finished_image(&ground, name.as_deref(), app).await?;
@@ -77,7 +82,9 @@ async fn explained<'a>(
     let stored = ground.storage.all().await?;
     let config = ground.config.image(&image.name);
     let mappings = match config {
-        Some(crate::config::Image::Stapel(stapel)) => tokio::task::block_in_place(|| ground.sources.resolve(&stapel.git))?,
+        Some(crate::config::Image::Stapel(stapel)) => {
+            tokio::task::block_in_place(|| ground.sources.resolve(&stapel.git))?
+        }
         _ => Vec::new(),
     };
     let mut explained = Vec::new();
@@ -89,7 +96,11 @@ async fn explained<'a>(
         explained.push((stage, reasons));
     }
     if let (Some(name), true) = (only, explained.is_empty()) {
-        return Err(Error::user(format!("{} has nothing to do: there is no such stage now", display_name(&image.name, name))).into());
+        return Err(Error::user(format!(
+            "{} has nothing to do: there is no such stage now",
+            display_name(&image.name, name)
+        ))
+        .into());
     }
     Ok(explained)
 }

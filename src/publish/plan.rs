@@ -75,8 +75,11 @@ pub fn plan(
     let publication = |(strategy, tag): &(TagStrategy, Option<String>)| {
         let tag = tag.clone().unwrap_or_else(|| content_signature.to_string());
         let target = repo.published(image, &tag).map_err(|error| {
-            Error::user(format!("cannot publish image {} by {strategy} tag {tag}: {error}", crate::stage::display_image(image)))
-                .hint("--images-repo, the image's name and the tag make the name in the registry")
+            Error::user(format!(
+                "cannot publish image {} by {strategy} tag {tag}: {error}",
+                crate::stage::display_image(image)
+            ))
+            .hint("--images-repo, the image's name and the tag make the name in the registry")
         })?;
         let labels = [
             (labels::IS_IMAGE, "true".to_owned()),
@@ -89,7 +92,13 @@ pub fn plan(
             (labels::PARENT_STAGE, last_stage.to_owned()),
         ];
         let labels = labels.map(|(name, value)| (name.to_owned(), value)).into();
-        Ok(Publication { image: image.to_owned(), strategy: *strategy, target, content_signature: content_signature.clone(), labels })
+        Ok(Publication {
+            image: image.to_owned(),
+            strategy: *strategy,
+            target,
+            content_signature: content_signature.clone(),
+            labels,
+        })
     };
     tags.iter().map(publication).collect()
 }

@@ -99,10 +99,18 @@ async fn push(
     }
     let change = ImageChange { labels: publication.labels.clone(), ..ImageChange::default() };
     let progress = log.progress(&format!("push {target}"));
-    let pushed = press.runtime.push(&last.image, &change, target, &|_, done, total| progress.set(done, total.unwrap_or(0))).await?;
+    let pushed = press
+        .runtime
+        .push(&last.image, &change, target, &|_, done, total| progress.set(done, total.unwrap_or(0)))
+        .await?;
     drop(progress);
-    let published =
-        Published { image: publication.image.clone(), target: target.clone(), id: pushed.id, digest: pushed.digest, pushed: true };
+    let published = Published {
+        image: publication.image.clone(),
+        target: target.clone(),
+        id: pushed.id,
+        digest: pushed.digest,
+        pushed: true,
+    };
     remember(press, publication, last, &published);
     Ok(published)
 }
@@ -122,7 +130,11 @@ async fn up_to_date(
     let there = match remembered(press, publication, last) {
         Some(memory) => {
             let Some((digest, ..)) = press.registry.manifest_head(&publication.target).await? else { return Ok(None) };
-            if digest == memory.digest { Some((memory.id, digest)) } else { read_back(press, publication, last).await? }
+            if digest == memory.digest {
+                Some((memory.id, digest))
+            } else {
+                read_back(press, publication, last).await?
+            }
         }
         None => read_back(press, publication, last).await?,
     };

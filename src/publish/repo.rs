@@ -22,15 +22,19 @@ pub fn images_repo(address: &str, mode: &str, implementation: &str, project: &st
         address.to_owned()
     };
     if !matches!(implementation, "" | "auto") && !IMPLEMENTATIONS.contains(&implementation) {
-        return Err(Error::user(format!("specified docker registry implementation `{implementation}` is not supported"))
-            .hint(format!("one of: auto, {}", IMPLEMENTATIONS.join(", "))));
+        return Err(Error::user(format!(
+            "specified docker registry implementation `{implementation}` is not supported"
+        ))
+        .hint(format!("one of: auto, {}", IMPLEMENTATIONS.join(", "))));
     }
     let wanted = match mode {
         "" | "auto" => None,
         "multirepo" => Some(RepoMode::Multirepo),
         "monorepo" => Some(RepoMode::Monorepo),
         other => {
-            return Err(Error::user(format!("bad --images-repo-mode `{other}`: only multirepo, monorepo or auto supported")));
+            return Err(Error::user(format!(
+                "bad --images-repo-mode `{other}`: only multirepo, monorepo or auto supported"
+            )));
         }
     };
     let forced = forced_mode(&address, implementation)?;
@@ -99,7 +103,10 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_refused() {
         assert_eq!(mode("", ""), Err("--images-repo REPO param required".to_owned()));
-        assert_eq!(mode("x.io/a", "both"), Err("bad --images-repo-mode `both`: only multirepo, monorepo or auto supported".to_owned()));
+        assert_eq!(
+            mode("x.io/a", "both"),
+            Err("bad --images-repo-mode `both`: only multirepo, monorepo or auto supported".to_owned())
+        );
         assert!(mode("account/repo", "multirepo").unwrap_err().contains("does not fit the repository account/repo"));
         assert!(mode("quay.io/a/b/c", "").unwrap_err().contains("wrong depth for quay"));
     }

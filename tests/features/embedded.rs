@@ -43,8 +43,13 @@ impl Host {
 }
 
 fn open(directory: &Path) -> EmbeddedRuntime {
-    EmbeddedRuntime::open(&directory.join("state"), PathBuf::from(env!("CARGO_BIN_EXE_slipway")), Clock::System)
-        .unwrap()
+    EmbeddedRuntime::open(
+        &directory.join("state"),
+        PathBuf::from(env!("CARGO_BIN_EXE_slipway")),
+        slipway::registry::Client::new(slipway::registry::Options::default()),
+        Clock::System,
+    )
+    .unwrap()
 }
 
 /// A tar of a root file system that has a busybox with all its names, and an account.

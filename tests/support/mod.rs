@@ -1,7 +1,5 @@
-pub mod program;
-//! What the tests share.
-
-pub mod git_repo;
-//! What the tests share.
+//! What several features need.
 
 pub mod fault_registry;
+pub mod git_repo;
+pub mod program;

@@ -27,6 +27,7 @@ use self::marks::Marks;
 use self::prepared::Prepared;
 use self::spec::Host;
 use self::store::Store;
+pub use self::unpack::UnpackError;
 use super::{
     Accounts, BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageFilter,
     ImageStore, OnOutput, OnProgress, Pushed, Runtime, TreeRequest,
@@ -53,7 +54,12 @@ impl EmbeddedRuntime {
     ///
     /// # Errors
     /// When the directory cannot be made or written.
-    pub fn open(root: &Path, program: PathBuf, _registry: crate::registry::Client, clock: Clock) -> anyhow::Result<Self> {
+    pub fn open(
+        root: &Path,
+        program: PathBuf,
+        _registry: crate::registry::Client,
+        clock: Clock,
+    ) -> anyhow::Result<Self> {
         let store = Store::open(root)?;
         store.sweep()?;
         let user_namespace = !rustix::process::geteuid().is_root();
