@@ -1,1 +1,3 @@
 //! (see the modules)
+
+mod template;
