@@ -10,3 +10,6 @@ mod registry;
 mod slug;
 mod ui;
 mod yaml;
+//! (see the modules)
+
+mod template;
