@@ -5,3 +5,6 @@ mod config_files;
 mod multiwerf;
 mod slug;
 mod yaml;
+//! (see the modules)
+
+mod template;
