@@ -4,7 +4,5 @@ mod config_command;
 mod config_files;
 mod multiwerf;
 mod slug;
-mod yaml;
-//! (see the modules)
-
 mod template;
+mod yaml;
