@@ -13,3 +13,4 @@ mod yaml;
 //! (see the modules)
 
 mod template;
+mod yaml;
