@@ -1,13 +1,15 @@
 //! Git mappings: files of commits as layers, and what changed between commits.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use insta::assert_snapshot;
-use slipway::config::model::GitReference;
+use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Repo};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo};
 use slipway::ids::CommitId;
 use slipway::layer::LayerSource;
 use slipway::stage::mapping::PathFilter;
@@ -412,4 +414,311 @@ fn hostile_29_lfs_content_comes_from_the_store() {
 
 fn access() -> Access {
     Access::new(Env::literal([("PATH", std::env::var("PATH").unwrap())], "/"), vec![]).unwrap()
+}
+
+/// A repository with a submodule `libs/x`, which has a submodule `deep` of its own.
+fn with_submodules() -> (GitRepo, GitRepo, GitRepo) {
+    let deep = GitRepo::new();
+    deep.write("d", "deep").commit("first");
+    let inner = GitRepo::new();
+    inner.write("code", "1").git(["submodule", "--quiet", "add", &deep.url(), "deep"]);
+    inner.commit("first");
+    let repo = GitRepo::new();
+    repo.write("top", "1").git(["submodule", "--quiet", "add", &inner.url(), "libs/x"]);
+    repo.git(["submodule", "--quiet", "update", "--init", "--recursive"]);
+    repo.commit("with submodule");
+    (repo, inner, deep)
+}
+
+#[test]
+fn submodules_are_part_of_the_files() {
+    let (repo, inner, _deep) = with_submodules();
+    let from = repo.head();
+    let git = open(&repo);
+    let files = |commit: &CommitId, add: &str| listing(&git.archive(commit, &spec(add, "/app")).unwrap()).join("\n");
+    assert_snapshot!(files(&from, "libs"), @r#"
+    d 755 0:0 app
+    d 755 0:0 app/x
+    f 644 0:0 app/x/.gitmodules "[submodule \"deep\"]\n\tpath = deep\n\turl = f"
+    f 644 0:0 app/x/code "1"
+    d 755 0:0 app/x/deep
+    f 644 0:0 app/x/deep/d "deep"
+    "#);
+    assert_snapshot!(files(&from, "libs/x/deep/d"), @r#"f 644 0:0 app "deep""#);
+    let sum = |commit: &CommitId, pattern: &str| {
+        git.checksum(commit, &PathFilter::everything(), &[pattern.to_owned()]).unwrap().remove(0).checksum.unwrap()
+    };
+    inner.write("code", "2").write("new", "2").commit("second");
+    repo.git(["-C", "libs/x", "pull", "--quiet", "origin", "main"]);
+    let to = repo.commit("move the submodule");
+    assert_snapshot!(listing(&git.patch(&from, &to, &spec("", "/app")).unwrap()).join("\n"), @r#"
+    f 644 0:0 app/libs/x/code "2"
+    f 644 0:0 app/libs/x/new "2"
+    "#);
+    assert_ne!(sum(&from, "libs"), sum(&to, "libs"));
+    assert_ne!(sum(&from, "libs/x/*"), sum(&to, "libs/x/*"));
+    assert_eq!(sum(&from, "libs/x/deep/*"), sum(&to, "libs/x/deep/*"));
+    repo.git(["rm", "--quiet", "-r", "libs/x"]);
+    let dropped = repo.commit("drop it");
+    std::fs::remove_dir_all(repo.path().join(".git/modules")).unwrap();
+    let git = open(&repo);
+    let listed = listing(&git.patch(&to, &dropped, &spec("", "/app")).unwrap());
+    assert!(listed.contains(&"- app/libs".to_owned()), "{listed:?}");
+}
+
+#[test]
+fn a_submodule_that_is_not_there_is_named() {
+    let (repo, _inner, _deep) = with_submodules();
+    let clone = GitRepo::cloned(["clone", "--quiet", &repo.url()]);
+    let git = open(&clone);
+    let commit = clone.head();
+    let error = git.archive(&commit, &spec("", "/app")).err().unwrap();
+    assert_snapshot!(error.hints().join("\n"), @"run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job");
+    let submodule = clone.git(["rev-parse", "HEAD:libs/x"]);
+    assert_snapshot!(message::<()>(Err(error), &clone).replace(&submodule, "COMMIT"), @"commit COMMIT of submodule `libs/x` is not available in git repository `REPO`");
+    let mut without = spec("", "/app");
+    without.filter.exclude = vec!["libs".into()];
+    assert_eq!(git.archive(&commit, &without).unwrap().files(), 2);
+}
+
+/// Hostile input 23: names in `.gitmodules` that leave the repository, or links in the way.
+#[test]
+fn hostile_23_submodules_stay_inside() {
+    let (repo, inner, _deep) = with_submodules();
+    let target = repo.git(["rev-parse", "HEAD:libs/x"]);
+    let refused = |gitmodules: &str, path: &str| {
+        let evil = GitRepo::new();
+        evil.write(".gitmodules", gitmodules).git(["add", ".gitmodules"]);
+        evil.git(["update-index", "--add", "--cacheinfo", &format!("160000,{target},{path}")]);
+        evil.git(["commit", "--quiet", "-m", "evil"]);
+        let git = open(&evil);
+        message(git.archive(&evil.head(), &spec("", "/app")), &evil)
+    };
+    assert_snapshot!(refused("[submodule \"../../evil\"]\n\tpath = x\n\turl = u\n", "x"), @"submodule `x` of git repository `REPO` is refused: its name or path `../../evil` leaves the repository");
+    assert_snapshot!(refused("[submodule \"-u\"]\n\tpath = x\n\turl = u\n", "x"), @r#"submodule `x` of git repository `REPO` is refused: its name or path "-u" starts with a dash or holds control characters"#);
+    assert_snapshot!(refused("[submodule \"a\"]\n\tpath = x\n\turl = u\n", "-x"), @r#"submodule `-x` of git repository `REPO` is refused: its name or path "-x" starts with a dash or holds control characters"#);
+    assert_snapshot!(refused("[submodule \"a\"]\n\tpath = \"x\r\"\n\turl = u\n", "x\r"), @r#"submodule `x\r` of git repository `REPO` is refused: its name or path "x\r" starts with a dash or holds control characters"#);
+    let linked = GitRepo::new();
+    linked.write(".gitmodules", "[submodule \"x\"]\n\tpath = x\n\turl = u\n").git(["add", ".gitmodules"]);
+    linked.git(["update-index", "--add", "--cacheinfo", &format!("160000,{},x", inner.head())]);
+    linked.git(["commit", "--quiet", "-m", "evil"]);
+    linked.link("x", inner.path().to_str().unwrap());
+    assert_snapshot!(message(open(&linked).archive(&linked.head(), &spec("", "/app")), &linked), @"submodule `x` of git repository `REPO` is refused: `REPO/x` is a symbolic link");
+    linked.remove("x").link("x/.git", inner.path().join(".git").to_str().unwrap());
+    assert_snapshot!(message(open(&linked).archive(&linked.head(), &spec("", "/app")), &linked), @"submodule `x` of git repository `REPO` is refused: its `.git` is a symbolic link");
+}
+
+/// Writes a tree object as it is, sorted or not.
+fn raw_tree(repo: &GitRepo, entries: &[(&str, &[u8], &str)]) -> CommitId {
+    let mut tree = Vec::new();
+    for (mode, name, id) in entries {
+        tree.extend_from_slice(mode.as_bytes());
+        tree.push(b' ');
+        tree.extend_from_slice(name);
+        tree.push(0);
+        tree.extend((0..20).map(|byte| u8::from_str_radix(&id[byte * 2..byte * 2 + 2], 16).unwrap()));
+    }
+    let git = git2::Repository::open(repo.path()).unwrap();
+    let tree = git.odb().unwrap().write(git2::ObjectType::Tree, &tree).unwrap();
+    repo.git(["commit-tree", "-m", "raw", &tree.to_string()]).parse().unwrap()
+}
+
+/// Hostile input 25: trees that no git makes.
+#[test]
+fn hostile_25_malformed_trees_are_refused() {
+    let repo = GitRepo::new();
+    repo.write("x", "x").commit("first");
+    let blob = repo.git(["rev-parse", "HEAD:x"]);
+    let tree = repo.git(["rev-parse", "HEAD^{tree}"]);
+    let git = open(&repo);
+    let refused = |entries: &[(&str, &[u8], &str)]| {
+        let commit = raw_tree(&repo, entries);
+        message(git.archive(&commit, &spec("", "/app")), &repo)
+    };
+    let file = |name: &'static [u8]| ("100644", name, blob.as_str());
+    assert_snapshot!(refused(&[file(b"b"), file(b"a")]), @"`a` in git repository `REPO` is refused: its tree is not sorted or names it twice");
+    assert_snapshot!(refused(&[file(b"a"), file(b"a")]), @"`a` in git repository `REPO` is refused: its tree is not sorted or names it twice");
+    assert_snapshot!(refused(&[file(b"a"), file(b"a-b"), ("40000", b"a", &tree)]), @"`a` in git repository `REPO` is refused: its tree is not sorted or names it twice");
+    assert_snapshot!(refused(&[file(b"..")]), @"`..` in git repository `REPO` is refused: it is not a file name");
+    assert_snapshot!(refused(&[("40000", b"..", &tree)]), @"`..` in git repository `REPO` is refused: it is not a file name");
+    assert_snapshot!(refused(&[file(b"a/../../x")]), @"`a/../../x` in git repository `REPO` is refused: it is not a file name");
+    assert_snapshot!(refused(&[("40000", b".GIT", &tree)]), @"`.GIT` in git repository `REPO` is refused: git reserves the name for itself");
+    assert_snapshot!(refused(&[("40000", b"git~1", &tree)]), @"`git~1` in git repository `REPO` is refused: git reserves the name for itself");
+    assert_snapshot!(refused(&[("100600", b"a", &blob)]), @"`a` in git repository `REPO` is refused: its tree gives it a mode that git does not know");
+    assert_snapshot!(refused(&[file(b".wh.a")]), @"`.wh.a` in git repository `REPO` is refused: image layers reserve names that start with `.wh.` for removals");
+    assert_snapshot!(refused(&[("100644", &[b'n'; 300], &blob)]).replace(&"n".repeat(300), "NNN"), @"`NNN` in git repository `REPO` is refused: the name is longer than 255 bytes");
+    assert_snapshot!(refused(&[("40000", b"a", &blob)]).replace(&blob, "BLOB"), @"object BLOB is missing in git repository `REPO`");
+}
+
+/// Hostile input 26: directories without end.
+#[test]
+fn hostile_26_deep_trees_are_refused() {
+    let repo = GitRepo::new();
+    repo.write("x", "x").commit("first");
+    let git = git2::Repository::open(repo.path()).unwrap();
+    let odb = git.odb().unwrap();
+    let mut tree = git.head().unwrap().peel_to_tree().unwrap().id();
+    for _ in 0..10_000 {
+        let bytes = [b"40000 d\0".as_slice(), tree.as_bytes()].concat();
+        tree = odb.write(git2::ObjectType::Tree, &bytes).unwrap();
+    }
+    let commit = repo.git(["commit-tree", "-m", "deep", &tree.to_string()]).parse().unwrap();
+    let deep = open(&repo);
+    let expected = "is refused: the path is longer than 4096 bytes";
+    assert!(message(deep.archive(&commit, &spec("", "/app")), &repo).ends_with(expected));
+    assert!(message(deep.patch(&repo.head(), &commit, &spec("", "/app")), &repo).ends_with(expected));
+    let sum = deep.checksum(&commit, &PathFilter::everything(), &["**/none".to_owned()]);
+    assert!(message(sum, &repo).ends_with(expected));
+}
+
+fn remote(repo: &GitRepo) -> GitRemote {
+    GitRemote { url: repo.url(), name: "company/name".into(), reference: GitReference::Default }
+}
+
+#[test]
+fn a_remote_is_cloned_once_and_follows_its_branches_and_tags() {
+    let origin = GitRepo::new();
+    let first = origin.write("a", "1").commit("first");
+    origin.git(["tag", "--annotate", "--message=v1", "v1"]);
+    let cache = origin.beside("cache");
+    let fetch = || Remotes::new(cache.clone(), access()).fetch(&remote(&origin)).unwrap();
+    let branch = |name: &str| GitReference::Branch(name.into());
+    let clone = fetch();
+    assert_eq!(clone.resolve(&GitReference::Default).unwrap(), first);
+    assert_eq!(clone.resolve(&GitReference::Tag("v1".into())).unwrap(), first);
+    assert_eq!(clone.resolve(&branch("main")).unwrap(), first);
+    assert_eq!(clone.resolve(&GitReference::Commit(first.as_str()[..10].into())).unwrap(), first);
+    assert_eq!(listing(&clone.archive(&first, &spec("", "/app")).unwrap()).len(), 2);
+    // A branch is added, another rewritten, a tag moved.
+    origin.git(["checkout", "--quiet", "-b", "топик"]);
+    let topic = origin.write("b", "1").commit("topic");
+    origin.git(["checkout", "--quiet", "main"]);
+    origin.git(["commit", "--quiet", "--amend", "--message=rewritten"]);
+    origin.git(["tag", "--force", "v1"]);
+    let clone = fetch();
+    assert_eq!(clone.resolve(&branch("main")).unwrap(), origin.head());
+    assert_eq!(clone.resolve(&branch("топик")).unwrap(), topic);
+    assert_eq!(clone.resolve(&GitReference::Tag("v1".into())).unwrap(), origin.head());
+    origin.git(["branch", "-D", "топик"]);
+    assert!(fetch().resolve(&branch("топик")).is_err());
+}
+
+#[test]
+fn one_process_asks_a_remote_once() {
+    let origin = GitRepo::new();
+    origin.write("a", "1").commit("first");
+    let remotes = Remotes::new(origin.beside("cache"), access());
+    let first = remotes.fetch(&remote(&origin)).unwrap().resolve(&GitReference::Default).unwrap();
+    origin.write("a", "2").commit("second");
+    assert_eq!(remotes.fetch(&remote(&origin)).unwrap().resolve(&GitReference::Default).unwrap(), first);
+}
+
+#[test]
+fn clones_by_many_threads_at_once_are_one_clone() {
+    let origin = GitRepo::new();
+    let commit = origin.write("a", "1").commit("first");
+    let cache = origin.beside("cache");
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let remotes = Remotes::new(cache.clone(), access());
+                let clone = remotes.fetch(&remote(&origin)).unwrap();
+                assert_eq!(clone.resolve(&GitReference::Default).unwrap(), commit);
+            });
+        }
+    });
+    let mut names: Vec<String> =
+        std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let kinds: Vec<&str> = names.iter().map(|name| name.rsplit('.').next().unwrap()).collect();
+    assert_eq!(kinds, ["git", "lock"]);
+}
+
+#[test]
+fn a_broken_or_interrupted_clone_is_made_again() {
+    let origin = GitRepo::new();
+    let commit = origin.write("a", "1").commit("first");
+    let cache = origin.beside("cache");
+    let fetch = || Remotes::new(cache.clone(), access()).fetch(&remote(&origin)).unwrap();
+    fetch();
+    let clone =
+        std::fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
+    std::fs::create_dir_all(clone.with_extension("tmp").join("objects")).unwrap();
+    for damage in ["objects", "HEAD"] {
+        let path = clone.join(damage);
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap();
+        } else {
+            std::fs::remove_file(path).unwrap();
+        }
+        assert_eq!(fetch().archive(&commit, &spec("", "/app")).unwrap().files(), 1, "{damage}");
+    }
+    std::fs::write(clone.join("config.lock"), "").unwrap();
+    std::fs::write(clone.join("packed-refs.lock"), "").unwrap();
+    origin.write("a", "2").commit("second");
+    assert_eq!(fetch().resolve(&GitReference::Default).unwrap(), origin.head());
+}
+
+#[test]
+fn an_empty_remote_and_a_missing_one_are_told_apart() {
+    let origin = GitRepo::new();
+    let remotes = Remotes::new(origin.beside("cache"), access());
+    let clone = remotes.fetch(&remote(&origin)).unwrap();
+    assert_snapshot!(message(clone.resolve(&GitReference::Default), &origin), @"default branch (HEAD) not found in git repository `file://REPO`");
+    let missing = GitRemote { url: format!("file://{}", origin.beside("nowhere").display()), ..remote(&origin) };
+    let error = remotes.fetch(&missing).err().unwrap();
+    assert_eq!(error.kind().exit_code(), 4);
+    assert_snapshot!(error.to_string().replace(&origin.beside("").display().to_string(), "DIR/"), @"`git fetch` failed for `file://DIR/nowhere`: fatal: 'DIR/nowhere' does not appear to be a git repository; fatal: Could not read from remote repository");
+}
+
+/// A web server for one directory that wants user `ci` with password `s3cr@t`; dumb HTTP, which git still speaks.
+fn serve(root: PathBuf) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let lines = log.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut request = String::new();
+            while reader.read_line(&mut request).unwrap_or(0) > 2 {}
+            let path = request.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap().to_owned();
+            lines.lock().unwrap().push(path.clone());
+            let allowed = request.contains("Authorization: Basic Y2k6czNjckB0\r\n");
+            let body = std::fs::read(root.join(path.trim_start_matches('/')));
+            let (status, body) = match (allowed, body) {
+                (false, _) => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"git\"", Vec::new()),
+                (true, Ok(body)) => ("200 OK", body),
+                (true, Err(_)) => ("404 Not Found", Vec::new()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
+        }
+    });
+    (address, log)
+}
+
+#[test]
+fn credentials_in_a_url_are_used_and_left_nowhere() {
+    let origin = GitRepo::new();
+    let commit = origin.write("a", "1").commit("first");
+    origin.git(["update-server-info"]);
+    let (address, log) = serve(origin.path().to_owned());
+    let cache = origin.beside("cache");
+    let remotes = Remotes::new(cache.clone(), access());
+    let at = |user: &str| GitRemote { url: format!("http://{user}{address}/.git"), ..remote(&origin) };
+    let clone = remotes.fetch(&at("ci:s3cr%40t@")).unwrap();
+    assert_eq!(clone.resolve(&GitReference::Default).unwrap(), commit);
+    assert!(!log.lock().unwrap().is_empty());
+    let found = std::process::Command::new("grep").args(["-rlE", "s3cr"]).arg(&cache).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "");
+    // The clone is there, but whoever may not read the remote does not get it.
+    for user in ["", "ci:wr0ng@"] {
+        let error = remotes.fetch(&at(user)).err().unwrap();
+        assert_eq!(error.kind().exit_code(), 4);
+        assert!(!error.to_string().contains("wr0ng"), "{error}");
+    }
+    let error = remotes.fetch(&at("ci:wr0ng@")).err().unwrap();
+    assert_snapshot!(error.to_string().replace(&address, "HOST"), @"`git fetch` failed for `http://HOST/.git`: fatal: Authentication failed for 'http://HOST/.git/'");
 }
