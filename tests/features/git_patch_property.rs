@@ -7,6 +7,7 @@ use git2::{Oid, Repository, Signature};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::{TestCaseError, TestRunner};
 use slipway::git::{ArchiveSpec, Repo, merge};
 use slipway::ids::CommitId;
 use slipway::layer::LayerSource;
@@ -65,17 +66,38 @@ fn files(image: &BTreeMap<PathBuf, String>) -> BTreeMap<&PathBuf, &String> {
     image.iter().filter(|(_, what)| *what != "d").collect()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+/// One repository for all cases of a property: what they write stays apart by its content.
+struct Cases {
+    directory: tempfile::TempDir,
+    runner: TestRunner,
+}
 
-    #[test]
-    fn archive_and_patch_make_the_next_archive(
-        old in tree(), new in tree(), base in select(vec!["", "a", "b"]), include in patterns(), exclude in patterns(),
-    ) {
+impl Cases {
+    fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let repository = Repository::init(directory.path()).unwrap();
+        Repository::init(directory.path()).unwrap();
+        let config = ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() };
+        Self { directory, runner: TestRunner::new(config) }
+    }
+
+    fn open(&self) -> (Repository, Repo) {
+        (Repository::open(self.directory.path()).unwrap(), Repo::open(self.directory.path()).unwrap())
+    }
+
+    fn check<S: Strategy>(mut self, strategy: S, property: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+        if let Err(failure) = self.runner.run(&strategy, property) {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[test]
+fn archive_and_patch_make_the_next_archive() {
+    let cases = Cases::new();
+    let (repository, repo) = cases.open();
+    let input = (tree(), tree(), select(vec!["", "a", "b"]), patterns(), patterns());
+    cases.check(input, |(old, new, base, include, exclude)| {
         let (from, to) = (commit(&repository, &old), commit(&repository, &new));
-        let repo = Repo::open(directory.path()).unwrap();
         let whole = include.is_empty() && exclude.is_empty();
         let filter = PathFilter { base: base.to_owned(), include, exclude };
         let spec = ArchiveSpec { filter, to: "/x/app".into(), uid: 0, gid: 0, mtime: 0 };
@@ -97,16 +119,16 @@ proptest! {
         }
         prop_assert_eq!(patch.is_empty(), same);
         prop_assert_eq!(patch.is_empty(), patch.entries().unwrap().next().is_none());
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn checksums_differ_exactly_when_selected_files_do(
-        old in tree(), new in tree(), pattern in select(&PATTERNS[..]), exclude in patterns(),
-    ) {
-        let directory = tempfile::tempdir().unwrap();
-        let repository = Repository::init(directory.path()).unwrap();
+#[test]
+fn checksums_differ_exactly_when_selected_files_do() {
+    let cases = Cases::new();
+    let (repository, repo) = cases.open();
+    cases.check((tree(), tree(), select(&PATTERNS[..]), patterns()), |(old, new, pattern, exclude)| {
         let (from, to) = (commit(&repository, &old), commit(&repository, &new));
-        let repo = Repo::open(directory.path()).unwrap();
         let filter = PathFilter { exclude: exclude.clone(), ..PathFilter::default() };
         let sum = |commit| repo.checksum(commit, &filter, &[pattern.to_owned()]).unwrap().remove(0).checksum;
         let narrowed = PathFilter { include: vec![pattern.to_owned()], exclude, ..PathFilter::default() };
@@ -114,14 +136,16 @@ proptest! {
         let empty = |commit| repo.archive(commit, &spec).unwrap().is_empty();
         prop_assert_eq!(sum(&from).is_none(), empty(&from));
         prop_assert_eq!(sum(&from) == sum(&to), repo.patch(&from, &to, &spec).unwrap().is_empty());
-    }
+        Ok(())
+    });
+}
 
-    #[test]
-    fn one_mapping_cut_in_two_merges_to_the_whole(old in tree(), pattern in select(&PATTERNS[..])) {
-        let directory = tempfile::tempdir().unwrap();
-        let repository = Repository::init(directory.path()).unwrap();
+#[test]
+fn one_mapping_cut_in_two_merges_to_the_whole() {
+    let cases = Cases::new();
+    let (repository, repo) = cases.open();
+    cases.check((tree(), select(&PATTERNS[..])), |(old, pattern)| {
         let commit = commit(&repository, &old);
-        let repo = Repo::open(directory.path()).unwrap();
         let archive = |include: &[&str], exclude: &[&str]| {
             let own = |patterns: &[&str]| patterns.iter().map(|&pattern| pattern.to_owned()).collect();
             let filter = PathFilter { base: String::new(), include: own(include), exclude: own(exclude) };
@@ -133,5 +157,6 @@ proptest! {
         apply(&mut image, &merged);
         apply(&mut expected, &*archive(&[], &[]));
         prop_assert_eq!(image, expected);
-    }
+        Ok(())
+    });
 }
