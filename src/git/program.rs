@@ -77,7 +77,7 @@ impl Access {
             Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => {
                 let stderr = String::from_utf8_lossy(&output.stderr);
-                (without_credentials(&last_lines(&stderr)), is_remote_failure(&stderr))
+                (without_credentials(&complaint(&stderr)), is_remote_failure(&stderr))
             }
             Err(error) => (error.to_string(), false),
         };
@@ -138,10 +138,13 @@ impl Repo {
     }
 }
 
-/// The end of what git said, without the advice that follows.
-fn last_lines(stderr: &str) -> String {
+/// What git said went wrong, without progress and advice; all of its last lines when it used none of its own words.
+fn complaint(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("; ")
+    let is_complaint = |line: &&&str| ["fatal:", "error:", "remote:", "ssh:"].iter().any(|word| line.starts_with(word));
+    let complaints: Vec<&str> = lines.iter().filter(is_complaint).copied().collect();
+    let told = if complaints.is_empty() { &lines } else { &complaints };
+    told.get(told.len().saturating_sub(5)..).unwrap_or_default().join("; ").trim_end_matches('.').to_owned()
 }
 
 /// Whether the other side, or the way to it, is what failed.

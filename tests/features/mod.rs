@@ -14,3 +14,4 @@ mod yaml;
 
 mod template;
 mod yaml;
+mod git_patch_property;
