@@ -21,6 +21,7 @@ use slipway::sys::env::Env;
 use tokio::sync::Notify;
 
 use crate::support::fault_registry::{FaultRegistry, Seen, answer, cutting_proxy, refusal};
+use crate::support::{in_own_process, tls};
 
 /// Nothing waits longer than a test should.
 fn quick() -> Options {
@@ -410,6 +411,71 @@ async fn nobody_listening_is_told_as_such() {
     insta::assert_snapshot!(error.to_string().replace(&address.to_string(), "HOST"), @"GET https://HOST/v2/ failed 3 times: cannot connect: Connection refused (os error 111) (3 times)");
 }
 
+// --- TLS and plain HTTP ---------------------------------------------------------------------------------------------------
+
+/// An address of this machine that is not loopback, or a printed reason.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent: connecting a datagram socket only chooses the local address.
+    let address = socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr());
+    match address {
+        Ok(address) => Some(address.ip()),
+        Err(_) => {
+            eprintln!("skipped: this machine has no address but loopback");
+            None
+        }
+    }
+}
+
+/// Row 35 of the checklist in spec/publish-and-cleanup.md: plain HTTP where it is allowed, and only there.
+#[tokio::test]
+async fn plain_http_beyond_this_machine_is_spoken_only_where_allowed() {
+    let Some(ip) = outer_address() else { return };
+    let server = FaultRegistry::start_at(ip, |_| answer(200, &[], r#"{"tags":["v1"]}"#)).await;
+    let image = server.image("app");
+    let error = client().tags(&image).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server), @"GET https://HOST/v2/app/tags/list: the port does not speak TLS");
+    insta::assert_snapshot!(error.hints().join("\n"), @"if the registry speaks plain HTTP, allow it with `--insecure-registry`");
+    assert!(server.seen().is_empty());
+    let allowed = Client::new(Options { plain_http: [image.registry.clone()].into(), ..quick() });
+    assert_eq!(allowed.tags(&image).await.unwrap(), ["v1"]);
+}
+
+#[tokio::test]
+async fn certificates_are_checked_unless_told_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    if !tls::make_certificates(directory.path()) {
+        return;
+    }
+    let address = tls::serve(directory.path(), r#"{"tags":["v1"]}"#);
+    let image: ImageRef = format!("{address}/app").parse().unwrap();
+    let error = client().tags(&image).await.unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(&address.to_string(), "HOST"), @"GET https://HOST/v2/app/tags/list: the certificate is not accepted: invalid peer certificate: UnknownIssuer");
+    insta::assert_snapshot!(error.hints().join("\n"), @"add the registry's authority to the system's certificates, or use `--skip-tls-verify-registry`");
+    let careless = Client::new(Options { skip_tls_verify: true, ..quick() });
+    assert_eq!(careless.tags(&image).await.unwrap(), ["v1"]);
+}
+
+/// The system's certificates count, wherever `SSL_CERT_FILE` says they are.
+#[test]
+fn an_authority_of_the_system_is_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    let variables =
+        [("SSL_CERT_FILE", ca.to_str().unwrap()), ("TEST_CERTIFICATES", directory.path().to_str().unwrap())];
+    if std::env::var_os("TEST_CERTIFICATES").is_none() && !tls::make_certificates(directory.path()) {
+        return;
+    }
+    if !in_own_process("features::registry::an_authority_of_the_system_is_trusted", &variables) {
+        return;
+    }
+    let directory = std::env::var_os("TEST_CERTIFICATES").unwrap();
+    let address = tls::serve(directory.as_ref(), r#"{"tags":["v1"]}"#);
+    let image: ImageRef = format!("{address}/app").parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert_eq!(runtime.block_on(client().tags(&image)).unwrap(), ["v1"]);
+}
+
 // --- where a registry points to -------------------------------------------------------------------------------------------
 
 /// Hostile inputs 17.
@@ -659,6 +725,35 @@ async fn a_file_that_changed_is_not_uploaded() {
     let error =
         client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &ignore()).await.unwrap_err();
     insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"content").digest.as_str(), "DIGEST").replace(file.path().to_str().unwrap(), "FILE"), @"`FILE`, to be uploaded as DIGEST: expected 7 bytes, got 18");
+}
+
+/// A gibibyte passes through, and is not kept.
+#[test]
+fn a_large_upload_needs_little_memory() {
+    if !in_own_process("features::registry::a_large_upload_needs_little_memory", &[]) {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 30).unwrap();
+    let blob = Descriptor::new(OCI_LAYER_GZIP, Digest::of(b"not looked at by this registry"), 1 << 30);
+    let source = BlobSource::File(file.path().to_owned());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(async {
+        let server = FaultRegistry::start(|seen| match seen.method.as_str() {
+            "HEAD" => answer(404, &[], ""),
+            "POST" => answer(202, &[("location", "/v2/app/blobs/uploads/1")], ""),
+            _ => answer(201, &[], ""),
+        })
+        .await;
+        client().upload(&server.image("app"), &blob, &source, None, &ignore()).await.unwrap();
+        server
+    });
+    assert_eq!(server.seen()[2].length, 1 << 30);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    let peak: u64 = peak.parse().unwrap();
+    assert!(peak < 64 << 10, "{peak} KiB at the peak");
+    println!("{peak} KiB at the peak");
 }
 
 /// Calls can be spawned as tasks of their own.
