@@ -287,7 +287,7 @@ pub(super) fn api_url(base: &Url, repository: &str, segments: &[&str]) -> Result
 }
 
 fn join(base: &Url, path: &str) -> Result<Url, Error> {
-    base.join(path).map_err(|error| Error::Setup { cause: format!("address `{path}` at {base}: {error}") })
+    base.join(path).map_err(|error| Error::Invalid { what: format!("`{path}` at {base}"), reason: error.to_string() })
 }
 
 /// Success is yes, "unknown" is no, everything else an error. A damaged image is an error, not an absent one.

@@ -144,13 +144,16 @@ impl Wire {
     /// the port is asked once whether it speaks TLS.
     pub async fn find_origin(&self, registry: &str) -> Result<Origin, Error> {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-        let unusable = |reason: String| Error::Setup { cause: format!("registry `{registry}`: {reason}") };
-        let mut base = Url::parse(&format!("https://{host}/")).map_err(|error| unusable(error.to_string()))?;
+        let parse = |scheme: &str| {
+            let (what, text) = (format!("registry `{}`", printable(registry, 100)), format!("{scheme}://{host}/"));
+            Url::parse(&text).map_err(|error| Error::Invalid { what, reason: error.to_string() })
+        };
+        let mut base = parse("https")?;
         let reach = resolved_reach(&base).await;
         let plain_allowed = reach::is_loopback_host(&base) || self.options.plain_http.contains(registry);
         let origin = Origin { base: base.clone(), reach };
         if plain_allowed && !self.speaks_tls(&origin).await? {
-            base = Url::parse(&format!("http://{host}/")).map_err(|error| unusable(error.to_string()))?;
+            base = parse("http")?;
         }
         Ok(Origin { base, reach })
     }
@@ -414,4 +417,21 @@ pub fn busy_cause(status: StatusCode, body: &[u8]) -> String {
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hostile inputs 18: a name says nothing about where it leads.
+    #[tokio::test]
+    async fn names_are_resolved_with_the_registrys_reach_as_the_limit() {
+        let resolve = async |reach, proxies: &[&str]| {
+            let guard = Guard { reach, proxies: proxies.iter().map(|&name| name.to_owned()).collect() };
+            guard.resolve("localhost".parse().unwrap()).await.map(|found| found.count() > 0).map_err(|e| e.to_string())
+        };
+        assert_eq!(resolve(Reach::Loopback, &[]).await, Ok(true));
+        assert_eq!(resolve(Reach::Public, &["localhost"]).await, Ok(true));
+        insta::assert_snapshot!(resolve(Reach::Private, &[]).await.unwrap_err(), @"`localhost` resolves only to addresses of this machine or of a private network");
+    }
 }

@@ -1,5 +1,7 @@
 //! The registry client: against a real registry, and against one that misbehaves (spec/hostile-inputs.md 14-21).
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -597,7 +599,7 @@ async fn a_token_that_went_stale_is_renewed_once() {
     let image = server.image("app");
     let client = client_with_login(&image);
     let error = client.tags(&image).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: the credentials do not allow it");
+    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: it does not accept the credentials");
     assert_eq!(client.tags(&image).await.unwrap(), ["v1"]);
 }
 
@@ -617,7 +619,7 @@ async fn credentials_are_not_sent_to_a_foreign_token_service() {
 async fn without_credentials_a_login_is_asked_for() {
     let server = FaultRegistry::start(|_| answer(401, &[("www-authenticate", "Basic realm=\"r\"")], "")).await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: it asks for a login, and no credentials are known for it");
+    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: it asks for a login, and no credentials are known");
     insta::assert_snapshot!(error.hints().join("\n"), @"log in with `docker login REGISTRY` (in a GitLab job: `slipway ci-env gitlab`), or check what the user may do");
     assert_eq!(server.seen().len(), 1);
 }
@@ -643,7 +645,7 @@ async fn a_login_is_checked_by_the_handshake() {
     let registry = server.address.to_string();
     client().check_login(&registry, "me", "hunter2").await.unwrap();
     let error = client().check_login(&registry, "me", "wrong").await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/: the credentials do not allow it");
+    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/: it does not accept the credentials");
     assert!(!format!("{error:?}").contains("wrong"));
 }
 

@@ -1,5 +1,7 @@
 //! A registry that misbehaves on demand: what a real one cannot be made to do.
 
+#![allow(clippy::unwrap_used)]
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,7 @@
 //! What the tests share.
 
+#![allow(clippy::unwrap_used)]
+
 pub mod fault_registry;
 pub mod tls;
 
