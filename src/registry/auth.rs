@@ -163,7 +163,7 @@ impl Host {
         let home = self.origin(wire).await?;
         self.check_realm(wire, home, realm, credentials.is_some())?;
         // For this one request the token service is "home": the header goes there, and not along with a redirect.
-        let service_origin = Origin { base: realm.clone(), reach: home.reach };
+        let service_origin = Origin { base: realm.clone(), reach: reach::realm_reach(home, realm) };
         let (ask, authorization) = token_request(&service_origin, service, scope, credentials)?;
         let answer = wire.send(&ask, authorization.as_ref()).await?;
         if matches!(answer.status.as_u16(), 400 | 401 | 403) {
@@ -187,7 +187,8 @@ impl Host {
                 reason,
             })?;
         }
-        reach::check_target(home, realm).map_err(|denied| Error::redirect(home, &Method::GET, realm, denied))
+        let limit = Origin { base: home.base.clone(), reach: reach::realm_reach(home, realm) };
+        reach::check_target(&limit, realm).map_err(|denied| Error::redirect(home, &Method::GET, realm, denied))
     }
 
     /// `who` of the registry says no, perhaps with a message.

@@ -21,6 +21,8 @@ const MOST_REDIRECTS: usize = 5;
 /// Of an error answer no more than this is read.
 const ERROR_BODY: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A port that says nothing to a TLS greeting for so long does not speak TLS.
+const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The HTTP clients, one for each reach: what a registry names is resolved with its own reach as the limit.
 pub struct Wire {
@@ -260,7 +262,7 @@ impl Wire {
         loop {
             let client = self.client(origin.reach)?;
             let request = client.execute(Request::new(Method::GET, url.clone()));
-            let cause = match tokio::time::timeout(self.options.patience, request).await {
+            let cause = match tokio::time::timeout(TLS_TIMEOUT.min(self.options.patience), request).await {
                 Ok(Ok(_)) => return Ok(true),
                 Ok(Err(error)) if is_certificate_fault(&error) => return Ok(true),
                 Ok(Err(error)) if was_connected(&error) => return Ok(false),

@@ -18,6 +18,7 @@ use slipway::image_ref::ImageRef;
 use slipway::registry::manifest::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
 use slipway::registry::{
     BlobSource, Client, Descriptor, DockerConfig, Error, Manifest, Options, Platform, Progress, UploadOutcome,
+    no_progress,
 };
 use slipway::sys::env::Env;
 use tokio::sync::Notify;
@@ -27,7 +28,7 @@ use crate::support::{in_own_process, tls};
 
 /// Nothing waits longer than a test should.
 fn quick() -> Options {
-    Options { attempts: 3, pause: Duration::from_millis(1), patience: Duration::from_secs(2), ..Options::default() }
+    Options { attempts: 3, pause: Duration::from_millis(1), patience: Duration::from_secs(20), ..Options::default() }
 }
 
 fn client() -> Client {
@@ -39,10 +40,6 @@ fn client_with_login(registry: &ImageRef) -> Client {
     let home = tempfile::tempdir().unwrap();
     DockerConfig::add_auth(home.path(), &registry.registry, "me", "hunter2").unwrap();
     Client::new(Options { docker_config: DockerConfig::load(home.path(), &Env::default()).unwrap(), ..quick() })
-}
-
-fn ignore() -> Progress {
-    Arc::new(|_| ())
 }
 
 fn blob_of(bytes: &[u8]) -> Descriptor {
@@ -140,8 +137,8 @@ async fn a_blob_is_copied_from_registry_to_registry() {
     let bytes = noise(1 << 20);
     let blob = blob_of(&bytes);
     let client = client();
-    client.upload(&name, &blob, &BlobSource::Bytes(bytes.into()), None, &ignore()).await.unwrap();
-    let outcome = client.upload(&into, &blob, &BlobSource::Registry(name), None, &ignore()).await.unwrap();
+    client.upload(&name, &blob, &BlobSource::Bytes(bytes.into()), None, &no_progress()).await.unwrap();
+    let outcome = client.upload(&into, &blob, &BlobSource::Registry(name), None, &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(blob.size));
     assert!(client.blob_exists(&into, &blob).await.unwrap());
 }
@@ -155,7 +152,7 @@ async fn an_upload_survives_cut_connections() {
     let bytes = noise(8 << 20);
     let blob = blob_of(&bytes);
     let client = Client::new(Options { attempts: 5, ..quick() });
-    let outcome = client.upload(&through, &blob, &BlobSource::Bytes(bytes.into()), None, &ignore()).await.unwrap();
+    let outcome = client.upload(&through, &blob, &BlobSource::Bytes(bytes.into()), None, &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(blob.size));
     assert!(client.blob_exists(&name, &blob).await.unwrap());
 }
@@ -244,7 +241,8 @@ async fn a_blob_is_checked_by_length_and_digest() {
         let server = FaultRegistry::start(move |_| answer(200, &[], sent.clone())).await;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("blob");
-        let error = client().blob_file(&server.image("app"), &blob_of(&right), &path, &ignore()).await.unwrap_err();
+        let error =
+            client().blob_file(&server.image("app"), &blob_of(&right), &path, &no_progress()).await.unwrap_err();
         let kind = match error {
             Error::DigestMismatch { .. } => "digest",
             Error::LengthMismatch { .. } => "length",
@@ -397,9 +395,9 @@ async fn a_standstill_ends_an_attempt() {
         answer(200, &[], Body::from_stream(pieces))
     })
     .await;
-    let client = Client::new(Options { patience: Duration::from_millis(200), ..quick() });
-    let error = client.blob(&server.image("app"), &blob_of(b"xyz"), &mut Vec::new(), &ignore()).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"xyz").digest.as_str(), "DIGEST"), @"GET http://HOST/v2/app/blobs/DIGEST failed 3 times: no answer within 0.2 s (3 times)");
+    let client = Client::new(Options { patience: Duration::from_millis(500), ..quick() });
+    let error = client.blob(&server.image("app"), &blob_of(b"xyz"), &mut Vec::new(), &no_progress()).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"xyz").digest.as_str(), "DIGEST"), @"GET http://HOST/v2/app/blobs/DIGEST failed 3 times: no answer within 0.5 s (3 times)");
     assert_eq!(server.seen().len(), 3);
 }
 
@@ -513,7 +511,8 @@ async fn an_upload_location_is_not_followed_anywhere() {
         })
         .await;
         let source = BlobSource::Bytes(Bytes::from_static(b"x"));
-        let error = client().upload(&server.image("app"), &blob_of(b"x"), &source, None, &ignore()).await.unwrap_err();
+        let error =
+            client().upload(&server.image("app"), &blob_of(b"x"), &source, None, &no_progress()).await.unwrap_err();
         errors.push(told(&error, &server));
     }
     insta::assert_snapshot!(errors.join("\n"), @r"
@@ -535,7 +534,7 @@ async fn a_redirect_to_another_host_carries_no_login() {
     .await;
     let image = server.image("app");
     let mut out = Vec::new();
-    client_with_login(&image).blob(&image, &blob_of(b"content"), &mut out, &ignore()).await.unwrap();
+    client_with_login(&image).blob(&image, &blob_of(b"content"), &mut out, &no_progress()).await.unwrap();
     assert_eq!(out, b"content");
     assert_eq!(storage.seen()[0].authorization, None);
     assert!(server.seen()[1].authorization.is_some());
@@ -662,7 +661,7 @@ async fn a_mount_answered_with_a_session_becomes_an_upload() {
     .await;
     let source = BlobSource::Bytes(Bytes::from_static(b"content"));
     let blob = blob_of(b"content");
-    let outcome = client().upload(&server.image("app"), &blob, &source, Some("base"), &ignore()).await.unwrap();
+    let outcome = client().upload(&server.image("app"), &blob, &source, Some("base"), &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(7));
     let digest = blob.digest.as_str().replace(':', "%3A");
     assert_eq!(
@@ -687,7 +686,7 @@ async fn an_upload_goes_on_where_the_registry_says() {
     })
     .await;
     let source = BlobSource::Bytes(bytes.clone().into());
-    client().upload(&server.image("app"), &blob_of(&bytes), &source, None, &ignore()).await.unwrap();
+    client().upload(&server.image("app"), &blob_of(&bytes), &source, None, &no_progress()).await.unwrap();
     let methods: Vec<String> = server.calls().iter().map(|call| call.split('?').next().unwrap().to_owned()).collect();
     insta::assert_snapshot!(methods.join("\n").replace(blob_of(&bytes).digest.as_str(), "DIGEST"), @r"
     HEAD /v2/app/blobs/DIGEST
@@ -710,7 +709,7 @@ async fn an_upload_whose_session_is_lost_begins_anew() {
     })
     .await;
     let source = BlobSource::Bytes(Bytes::from_static(b"content"));
-    client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &ignore()).await.unwrap();
+    client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &no_progress()).await.unwrap();
     assert_eq!(server.seen().last().unwrap().body, "content");
 }
 
@@ -725,7 +724,7 @@ async fn a_file_that_changed_is_not_uploaded() {
     std::fs::write(file.path(), "longer than it was").unwrap();
     let source = BlobSource::File(file.path().to_owned());
     let error =
-        client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &ignore()).await.unwrap_err();
+        client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &no_progress()).await.unwrap_err();
     insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"content").digest.as_str(), "DIGEST").replace(file.path().to_str().unwrap(), "FILE"), @"`FILE`, to be uploaded as DIGEST: expected 7 bytes, got 18");
 }
 
@@ -747,7 +746,7 @@ fn a_large_upload_needs_little_memory() {
             _ => answer(201, &[], ""),
         })
         .await;
-        client().upload(&server.image("app"), &blob, &source, None, &ignore()).await.unwrap();
+        client().upload(&server.image("app"), &blob, &source, None, &no_progress()).await.unwrap();
         server
     });
     assert_eq!(server.seen()[2].length, 1 << 30);
