@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use slipway::sys::env::Env;
 use tokio::sync::Notify;
 
 use crate::support::fault_registry::{FaultRegistry, Seen, answer, cutting_proxy, refusal};
+use crate::support::real_registry::RealRegistry;
 use crate::support::{in_own_process, tls};
 
 /// Nothing waits longer than a test should.
@@ -155,6 +157,33 @@ async fn an_upload_survives_cut_connections() {
     let outcome = client.upload(&through, &blob, &BlobSource::Bytes(bytes.into()), None, &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(blob.size));
     assert!(client.blob_exists(&name, &blob).await.unwrap());
+}
+
+/// A registry of our own, with TLS and passwords.
+#[tokio::test]
+async fn a_registry_with_tls_and_passwords_is_used_with_a_login_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(registry) = RealRegistry::start(directory.path()) else { return };
+    let name: ImageRef = format!("{}/app", registry.address).parse().unwrap();
+    // The server needs a moment to listen; the first call tries until it does.
+    let options = || Options { skip_tls_verify: true, attempts: 8, pause: Duration::from_millis(50), ..quick() };
+    let stranger = Client::new(options());
+    let refused = stranger.tags(&name).await.unwrap_err();
+    insta::assert_snapshot!(refused.to_string().replace(&registry.address, "HOST"), @"registry `HOST` refuses GET https://HOST/v2/app/tags/list: it asks for a login, and no credentials are known: authentication required");
+    let refused = stranger.check_login(&registry.address, "me", "wrong").await.unwrap_err();
+    insta::assert_snapshot!(refused.to_string().replace(&registry.address, "HOST"), @"registry `HOST` refuses GET https://HOST/v2/: it does not accept the credentials: authentication required");
+    stranger.check_login(&registry.address, "me", "hunter2").await.unwrap();
+
+    DockerConfig::session_copy(Path::new("/nonexistent"), &directory.path().join("session")).unwrap();
+    DockerConfig::add_auth(&directory.path().join("session"), &name.name(), "me", "hunter2").unwrap();
+    let docker_config = DockerConfig::load(&directory.path().join("session"), &Env::default()).unwrap();
+    let client = Client::new(Options { docker_config, ..options() });
+    let bytes = noise(2 << 20);
+    let blob = blob_of(&bytes);
+    let source = BlobSource::Bytes(bytes.clone().into());
+    let outcome = client.upload(&name, &blob, &source, Some("elsewhere"), &no_progress()).await.unwrap();
+    assert_eq!(outcome, UploadOutcome::Uploaded(blob.size), "what cannot be mounted is uploaded");
+    assert!(client.blob_bytes(&name, &blob, blob.size).await.unwrap() == bytes);
 }
 
 // --- digests, sizes, media types -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod fault_registry;
+pub mod real_registry;
 pub mod tls;
 
 use std::process::Command;
