@@ -173,7 +173,7 @@ impl Wire {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         let client = self.client(home.reach).map_err(Fault::Final)?;
-        client.execute(request).await.map_err(|error| transport_fault(&error, home, &method, &url))
+        client.execute(request).await.map_err(|error| transport_fault(&error.without_url(), home, &method, &url))
     }
 
     /// Waits for something of an answer, but no longer than the patience.
@@ -185,8 +185,9 @@ impl Wire {
 
     /// The next piece of a body.
     pub async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Fault> {
-        let broken =
-            |error: reqwest::Error| Fault::Passing(format!("the answer broke off: {}", innermost(&error)), None);
+        let broken = |error: reqwest::Error| {
+            Fault::Passing(format!("the answer broke off: {}", innermost(&error.without_url())), None)
+        };
         self.patiently(async { response.chunk().await.map_err(broken) }).await
     }
 
@@ -266,7 +267,7 @@ impl Wire {
                 Ok(Ok(_)) => return Ok(true),
                 Ok(Err(error)) if is_certificate_fault(&error) => return Ok(true),
                 Ok(Err(error)) if was_connected(&error) => return Ok(false),
-                Ok(Err(error)) => transport_cause(&error),
+                Ok(Err(error)) => transport_cause(&error.without_url()),
                 Err(_) => return Ok(false),
             };
             self.pause_or_give_up(&mut causes, cause, None, &Method::GET, &url).await?;

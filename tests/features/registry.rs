@@ -652,6 +652,18 @@ async fn without_credentials_a_login_is_asked_for() {
     assert_eq!(server.seen().len(), 1);
 }
 
+/// Hostile inputs 19: each registry sees its own credentials only.
+#[tokio::test]
+async fn credentials_of_one_registry_are_not_shown_to_another() {
+    let wants_login = |_: &Seen| answer(401, &[("www-authenticate", "Basic realm=\"r\"")], "");
+    let (known, other) = (FaultRegistry::start(wants_login).await, FaultRegistry::start(wants_login).await);
+    let client = client_with_login(&known.image("app"));
+    assert!(client.tags(&known.image("app")).await.is_err());
+    assert!(client.tags(&other.image("app")).await.is_err());
+    assert_eq!(known.seen().iter().filter(|seen| seen.authorization.is_some()).count(), 1);
+    assert!(other.seen().iter().all(|seen| seen.authorization.is_none()));
+}
+
 /// Hostile inputs 20: a registry that never believes us is asked twice, not for ever.
 #[tokio::test]
 async fn a_registry_that_always_says_401_is_left_alone() {
