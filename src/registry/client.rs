@@ -27,8 +27,6 @@ const MOST_TAG_PAGES: usize = 10_000;
 const MOST_TAGS: usize = 1_000_000;
 /// Indexes of indexes: one level is seen in the wild.
 const DEEPEST_INDEX: usize = 4;
-const MANIFEST_TYPES: [&str; 4] =
-    [manifest::OCI_MANIFEST, manifest::OCI_INDEX, manifest::DOCKER_MANIFEST, manifest::DOCKER_LIST];
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// Speaks to any number of registries. Cheap to clone; clones share connections, tokens and what is known of a registry.
@@ -152,9 +150,13 @@ impl Client {
         Ok(fetched.map(|fetched| (fetched.digest, fetched.media_type, fetched.bytes.len() as u64)))
     }
 
-    /// Stores a manifest under the reference's tag, or under its digest when it has no tag. Gives its digest.
+    /// Stores a manifest under the reference's tag, or under its digest when it has no tag. Gives its digest; that of the
+    /// reference, if it has one, must be the same.
     pub async fn put_manifest(&self, image: &ImageRef, media_type: &str, bytes: Bytes) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
+        if let Some(expected) = image.digest.clone().filter(|expected| *expected != digest) {
+            return Err(Error::DigestMismatch { what: format!("manifest for {image}"), expected, actual: digest });
+        }
         let host = self.host(image);
         let origin = host.origin(&self.wire).await?;
         let reference = image.tag.as_deref().unwrap_or(digest.as_str());
@@ -251,9 +253,7 @@ impl Client {
         let mut ask = Ask::get(api_url(&origin.base, &image.repository, &["manifests", image.reference()])?, origin);
         ask.method = method;
         ask.expect = Expect::Bytes(LARGEST_MANIFEST);
-        for media_type in MANIFEST_TYPES {
-            ask.headers.append(ACCEPT, HeaderValue::from_static(media_type));
-        }
+        ask.headers.insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPTED));
         let answer = host.call(&self.wire, &Scope::new(&image.repository, Access::Pull), &ask).await?;
         Ok((ask, answer))
     }
@@ -273,8 +273,11 @@ impl Proxies {
 
     /// The host names of the proxies themselves.
     pub(super) fn hosts(&self) -> BTreeSet<String> {
-        let urls = [&self.https, &self.http].into_iter().flatten().filter_map(|text| Url::parse(text).ok());
-        urls.filter_map(|url| url.host_str().map(str::to_owned)).collect()
+        let host = |text: &String| {
+            let with_scheme = if text.contains("://") { text.clone() } else { format!("http://{text}") };
+            Url::parse(&with_scheme).ok()?.host_str().map(str::to_owned)
+        };
+        [&self.https, &self.http].into_iter().flatten().filter_map(host).collect()
     }
 }
 
@@ -297,7 +300,7 @@ pub(super) fn api_url(base: &Url, repository: &str, segments: &[&str]) -> Result
 }
 
 fn join(base: &Url, path: &str) -> Result<Url, Error> {
-    base.join(path).map_err(|error| Error::Setup { cause: format!("address `{path}` at {base}: {error}") })
+    base.join(path).map_err(|error| Error::Invalid { what: format!("`{path}` at {base}"), reason: error.to_string() })
 }
 
 /// Success is yes, "unknown" is no, everything else an error. A damaged image is an error, not an absent one.
@@ -350,4 +353,19 @@ fn next_page(ask: &Ask<'_>, answer: &Answer) -> Result<Option<Url>, Error> {
         return Ok(Some(next));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_come_from_the_environment() {
+        let variables =
+            [("https_proxy", "http://me:hunter2@proxy.lan:3128"), ("ALL_PROXY", "cache:80"), ("NO_PROXY", ".lan")];
+        let proxies = Proxies::from_env(&Env::literal(variables, "/"));
+        assert_eq!(proxies.http.as_deref(), Some("cache:80"));
+        assert_eq!(proxies.except.as_deref(), Some(".lan"));
+        insta::assert_snapshot!(format!("{proxies:?}"), @r#"Proxies { hosts: {"cache", "proxy.lan"}, .. }"#);
+    }
 }

@@ -21,6 +21,8 @@ const MOST_REDIRECTS: usize = 5;
 /// Of an error answer no more than this is read.
 const ERROR_BODY: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A port that says nothing to a TLS greeting for so long does not speak TLS.
+const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The HTTP clients, one for each reach: what a registry names is resolved with its own reach as the limit.
 pub struct Wire {
@@ -144,13 +146,16 @@ impl Wire {
     /// the port is asked once whether it speaks TLS.
     pub async fn find_origin(&self, registry: &str) -> Result<Origin, Error> {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-        let unusable = |reason: String| Error::Setup { cause: format!("registry `{registry}`: {reason}") };
-        let mut base = Url::parse(&format!("https://{host}/")).map_err(|error| unusable(error.to_string()))?;
+        let parse = |scheme: &str| {
+            let (what, text) = (format!("registry `{}`", printable(registry, 100)), format!("{scheme}://{host}/"));
+            Url::parse(&text).map_err(|error| Error::Invalid { what, reason: error.to_string() })
+        };
+        let mut base = parse("https")?;
         let reach = resolved_reach(&base).await;
         let plain_allowed = reach::is_loopback_host(&base) || self.options.allows_plain_http(registry);
         let origin = Origin { base: base.clone(), reach };
         if plain_allowed && !self.speaks_tls(&origin).await? {
-            base = Url::parse(&format!("http://{host}/")).map_err(|error| unusable(error.to_string()))?;
+            base = parse("http")?;
         }
         Ok(Origin { base, reach })
     }
@@ -168,7 +173,7 @@ impl Wire {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         let client = self.client(home.reach).map_err(Fault::Final)?;
-        client.execute(request).await.map_err(|error| transport_fault(&error, home, &method, &url))
+        client.execute(request).await.map_err(|error| transport_fault(&error.without_url(), home, &method, &url))
     }
 
     /// Waits for something of an answer, but no longer than the patience.
@@ -180,8 +185,9 @@ impl Wire {
 
     /// The next piece of a body.
     pub async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Fault> {
-        let broken =
-            |error: reqwest::Error| Fault::Passing(format!("the answer broke off: {}", innermost(&error)), None);
+        let broken = |error: reqwest::Error| {
+            Fault::Passing(format!("the answer broke off: {}", innermost(&error.without_url())), None)
+        };
         self.patiently(async { response.chunk().await.map_err(broken) }).await
     }
 
@@ -257,11 +263,11 @@ impl Wire {
         loop {
             let client = self.client(origin.reach)?;
             let request = client.execute(Request::new(Method::GET, url.clone()));
-            let cause = match tokio::time::timeout(self.options.patience, request).await {
+            let cause = match tokio::time::timeout(TLS_TIMEOUT.min(self.options.patience), request).await {
                 Ok(Ok(_)) => return Ok(true),
                 Ok(Err(error)) if is_certificate_fault(&error) => return Ok(true),
                 Ok(Err(error)) if was_connected(&error) => return Ok(false),
-                Ok(Err(error)) => transport_cause(&error),
+                Ok(Err(error)) => transport_cause(&error.without_url()),
                 Err(_) => return Ok(false),
             };
             self.pause_or_give_up(&mut causes, cause, None, &Method::GET, &url).await?;
@@ -414,4 +420,21 @@ pub fn busy_cause(status: StatusCode, body: &[u8]) -> String {
 
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Hostile inputs 18: a name says nothing about where it leads.
+    #[tokio::test]
+    async fn names_are_resolved_with_the_registrys_reach_as_the_limit() {
+        let resolve = async |reach, proxies: &[&str]| {
+            let guard = Guard { reach, proxies: proxies.iter().map(|&name| name.to_owned()).collect() };
+            guard.resolve("localhost".parse().unwrap()).await.map(|found| found.count() > 0).map_err(|e| e.to_string())
+        };
+        assert_eq!(resolve(Reach::Loopback, &[]).await, Ok(true));
+        assert_eq!(resolve(Reach::Public, &["localhost"]).await, Ok(true));
+        insta::assert_snapshot!(resolve(Reach::Private, &[]).await.unwrap_err(), @"`localhost` resolves only to addresses of this machine or of a private network");
+    }
 }
