@@ -545,3 +545,16 @@ fn the_heartbeat_is_silent_while_somebody_uses_the_terminal() {
     assert!(bench.text().ends_with("│ still running: a (0s)\n"), "{}", bench.text());
     process.end();
 }
+
+#[test]
+fn what_abandoned_tasks_have_said_is_shown_before_the_end() {
+    let bench = Bench::new();
+    let tasks = bench.ui.root().parallel(3);
+    let inner = tasks[1].parallel(2);
+    tasks[2].line("2");
+    inner[1].line("1.1");
+    inner[0].line("1.0");
+    tasks[0].finish_task(true);
+    bench.ui.error("Error: interrupted");
+    assert_eq!(bench.text(), "1.0\n1.1\n2\nError: interrupted\n");
+}
