@@ -13,7 +13,7 @@ use crate::sys::signal::Interruption;
 use crate::ui::Ui;
 
 use super::flags::{LogFlags, PlaceFlags};
-use super::log_options::{terminal_columns, ui_options};
+use super::log_options::{mask_known_secrets, terminal_columns, ui_options};
 
 /// Made once by [`super::run`] and handed down. No globals.
 pub struct App {
@@ -28,6 +28,7 @@ impl App {
     pub fn new(env: Env, log: &LogFlags) -> anyhow::Result<Self> {
         let clock = Clock::System;
         let ui = Ui::new(ui_options(log, &env, terminal_columns())?, Box::new(std::io::stderr()), clock.clone());
+        mask_known_secrets(ui.mask(), &env);
         Ok(Self { env, clock, ui, interruption: Interruption::watch()? })
     }
 

@@ -1,5 +1,6 @@
 //! An error on its way out: its text, its hints, its exit code (decisions 6.2).
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
@@ -38,7 +39,7 @@ pub fn report(error: &anyhow::Error, ui: Option<&Ui>) -> ExitCode {
     let text = text(error);
     match ui {
         Some(ui) => ui.error(&text),
-        None => eprintln!("{text}"),
+        None => to_stderr(&text),
     }
     ExitCode::from(kind(error).exit_code())
 }
@@ -54,9 +55,14 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 pub fn or_bug(ui: &Ui, command: impl FnOnce() -> ExitCode) -> ExitCode {
     let mask = ui.mask().clone();
     // Past the log, whose lock the panicking thread may hold.
-    std::panic::set_hook(Box::new(move |panic| eprintln!("{}", mask.text(&bug_text(panic)))));
+    std::panic::set_hook(Box::new(move |panic| to_stderr(&mask.text(&bug_text(panic)))));
     let caught = std::panic::catch_unwind(AssertUnwindSafe(command));
     caught.unwrap_or_else(|_| ExitCode::from(ErrorKind::Bug.exit_code()))
+}
+
+/// Unlike `eprintln!` without a panic when nobody listens any more.
+fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn bug_text(panic: &PanicHookInfo) -> String {
