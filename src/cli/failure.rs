@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use crate::ci_env::CiEnvError;
 use crate::error::{Error, ErrorKind, Explain};
+use crate::registry::Error as RegistryError;
+use crate::registry::docker_config::DockerConfigError;
 use crate::settings::SettingsError;
 use crate::sys::process::ProcessError;
 use crate::ui::Ui;
@@ -16,6 +18,8 @@ macro_rules! as_explained {
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<RegistryError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<DockerConfigError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
     };
 }

@@ -1,6 +1,7 @@
 //! The command line: one match, one line per command.
 
 mod app;
+mod ci_env;
 mod executor;
 mod failure;
 pub mod flags;
@@ -34,6 +35,7 @@ enum Command {
     #[command(flatten)]
     Plain(PlainCommand),
     Executor(executor::ExecutorArgs),
+    CiEnv(ci_env::CiEnvArgs),
     /// Print the version, a single word
     Version,
 }
@@ -94,6 +96,7 @@ async fn dispatch(command: Command, app: &App) -> anyhow::Result<ExitCode> {
     match command {
         Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
         Command::Executor(args) => return Ok(executor::run(args)),
+        Command::CiEnv(args) => ci_env::run(&args, app).await?,
         Command::Plain(command) => return run_plain(command, app),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,8 +1,7 @@
-mod multiwerf;
-mod slug;
 //! One file per user-visible feature.
 
+mod ci_env;
+mod multiwerf;
 mod registry;
-//! (see the modules)
-
+mod slug;
 mod ui;

@@ -1,4 +1,4 @@
-pub mod program;
 //! What the tests share.
 
 pub mod fault_registry;
+pub mod program;
