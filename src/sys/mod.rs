@@ -6,5 +6,6 @@ pub mod exterminator;
 pub mod files;
 pub mod process;
 pub mod process_table;
+pub mod project_tree;
 pub mod remove;
 pub mod signal;

@@ -1,7 +1,11 @@
 //! One file per user-visible feature.
 
 mod ci_env;
+//! A file per user-visible feature.
+
+mod config;
 mod multiwerf;
 mod registry;
 mod slug;
 mod ui;
+mod yaml;
