@@ -1,1 +1,1 @@
-//! (in work)
+pub mod ci_file;

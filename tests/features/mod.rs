@@ -1,8 +1,6 @@
 //! One file per user-visible feature.
 
 mod ci_env;
-//! A file per user-visible feature.
-
 mod config;
 mod multiwerf;
 mod registry;
