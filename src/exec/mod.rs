@@ -1,1 +1,3 @@
 pub mod ci_file;
+pub mod script;
+pub mod variables;
