@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::ci_env::policies::Policies;
 use crate::error::Error;
+use crate::registry::Proxies;
 use crate::settings::{Host, Settings, SettingsFile};
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
@@ -21,6 +22,8 @@ pub struct App {
     pub clock: Clock,
     pub ui: Ui,
     pub interruption: Interruption,
+    /// Whether the command line or a variable asks for more words.
+    pub verbose: bool,
 }
 
 impl App {
@@ -29,7 +32,8 @@ impl App {
         let clock = Clock::System;
         let ui = Ui::new(ui_options(log, &env, terminal_columns())?, Box::new(std::io::stderr()), clock.clone());
         mask_known_secrets(ui.mask(), &env);
-        Ok(Self { env, clock, ui, interruption: Interruption::watch()? })
+        let verbose = log.log_verbose.unwrap_or_else(|| env.is_on("WERF_VERBOSE") || env.is_on("WERF_LOG_VERBOSE"));
+        Ok(Self { env, clock, ui, interruption: Interruption::watch()?, verbose })
     }
 
     /// `$WERF_HOME`, else the flag, else `~/.werf`: the user's own files.
@@ -77,14 +81,25 @@ pub fn settings(env: &Env) -> anyhow::Result<Settings> {
 }
 
 /// The user's own limits for cleanup, from `config/cleanup.yaml` of the werf home.
-pub fn cleanup_policies(env: &Env) -> anyhow::Result<Policies> {
-    let path = werf_home(env).join("config/cleanup.yaml");
+pub fn cleanup_policies(werf_home: &Path) -> anyhow::Result<Policies> {
+    let path = werf_home.join("config/cleanup.yaml");
     let Some(text) = read(&path)? else { return Ok(Policies::default()) };
     if text.trim().is_empty() {
         return Ok(Policies::default());
     }
     let parsed = serde_yaml::from_str(&text);
     Ok(parsed.map_err(|error| Error::user(format!("{}: {error}", path.display())))?)
+}
+
+/// Proxies as the environment names them; the lower-case name comes first, as in curl.
+pub fn proxies(env: &Env) -> Proxies {
+    let either = |lower, upper| env.get(lower).or_else(|| env.get(upper)).map(str::to_owned);
+    Proxies {
+        https: either("https_proxy", "HTTPS_PROXY"),
+        // Upper case is a request header's name in CGI programs, and not trusted.
+        http: env.get("http_proxy").map(str::to_owned),
+        except: either("no_proxy", "NO_PROXY"),
+    }
 }
 
 /// Where werf keeps the user's own files: `~/.werf`.

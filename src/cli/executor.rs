@@ -64,7 +64,7 @@ pub fn run(args: ExecutorArgs) -> ExitCode {
 
 fn hook(contract: Contract, env: Env) -> anyhow::Result<Hook> {
     let settings = app::settings(&env)?;
-    let policies = app::cleanup_policies(&env)?;
+    let policies = app::cleanup_policies(&app::werf_home(&env))?;
     Ok(Hook { contract, settings, policies, program: super::this_program()?, env })
 }
 

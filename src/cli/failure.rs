@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use crate::ci_env::CiEnvError;
 use crate::config;
 use crate::error::{Error, ErrorKind, Explain};
+use crate::registry::Error as RegistryError;
+use crate::registry::docker_config::DockerConfigError;
 use crate::settings::SettingsError;
 use crate::sys::process::ProcessError;
 use crate::ui::Ui;
@@ -19,6 +21,8 @@ macro_rules! as_explained {
             .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<RegistryError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<DockerConfigError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<crate::layer::write::WriteError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<crate::layer::read::ReadError>().map(|error| error as _))

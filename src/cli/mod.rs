@@ -2,6 +2,7 @@
 
 mod app;
 mod build;
+mod ci_env;
 mod config;
 mod executor;
 mod failure;
@@ -84,6 +85,7 @@ enum FullCommand {
     Run(run::RunArgs),
     Image(image::ImageArgs),
     Config(config::ConfigArgs),
+    CiEnv(ci_env::CiEnvArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -155,6 +157,10 @@ async fn dispatch(command: FullCommand, app: &App) -> anyhow::Result<ExitCode> {
         FullCommand::Why(args) => why::run(args, app).await,
         FullCommand::Run(args) => run::run(args, app).await,
         FullCommand::Image(args) => image::run(args, app).await,
+        FullCommand::CiEnv(args) => {
+            ci_env::run(&args, app).await?;
+            Ok(ExitCode::SUCCESS)
+        }
         FullCommand::Config(args) => {
             config::run(&args, app)?;
             Ok(ExitCode::SUCCESS)

@@ -1,1 +1,3 @@
-//! (in work)
+pub mod ci_file;
+pub mod script;
+pub mod variables;

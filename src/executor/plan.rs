@@ -212,7 +212,10 @@ mod tests {
         assert_eq!(find(&environment, "DOCKER_CONFIG"), Some("/j/docker"));
         assert_eq!(find(&environment, "WERF_STAGES_STORAGE"), None);
         let names = find(&environment, SET_BY_EXECUTOR).unwrap();
-        assert!(names.starts_with("DOCKER_CONFIG WERF_IMAGES_REPO WERF_TAG_BY_STAGES_SIGNATURE "), "{names}");
+        assert!(
+            names.starts_with("DOCKER_CONFIG WERF_IMAGES_REPO WERF_IMAGES_REPO_IMPLEMENTATION WERF_TAG_BY"),
+            "{names}"
+        );
     }
 
     #[test]

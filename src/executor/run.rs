@@ -77,7 +77,7 @@ fn run_script(
     let read = BufReader::new(&ours).read_line(&mut line);
     let _ = child.wait();
     output.drain();
-    if let Some(signal) = Signal::try_from(signal.load(Ordering::Relaxed)).ok() {
+    if let Ok(signal) = Signal::try_from(signal.load(Ordering::Relaxed)) {
         return Err(ExecutorError::Interrupted(signal.as_str()));
     }
     match read.ok().and_then(|_| Message::parse(&line)) {

@@ -5,6 +5,10 @@ mod config_files;
 mod embedded;
 mod git;
 mod layer;
+//! One file per user-visible feature.
+
+mod ci_env;
+mod config;
 mod multiwerf;
 mod registry;
 mod slug;
