@@ -127,12 +127,12 @@ impl Bed {
 }
 
 /// A name that nobody else has.
-fn unique(word: &str) -> String {
+pub(super) fn unique(word: &str) -> String {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     format!("slipway-contract-{word}-{}:{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-fn shell(script: &str) -> ContainerSpec {
+pub(super) fn shell(script: &str) -> ContainerSpec {
     ContainerSpec {
         name: unique("shell").replace(':', "-"),
         command: ["/bin/sh", "-ec", script].map(str::to_owned).to_vec(),
@@ -552,8 +552,8 @@ async fn names_are_given_listed_and_taken(bed: &Bed) {
         bed.runtime.list(&filter).await.unwrap().into_iter().map(|image| image.id).collect()
     };
     assert_eq!(list(Some(&repository), None).await, [one.id.clone(), two.id.clone()], "oldest first");
-    assert_eq!(list(Some(&repository), Some("2")).await, [two.id.clone()]);
-    assert_eq!(list(None, Some("1")).await, [one.id.clone()]);
+    assert_eq!(list(Some(&repository), Some("2")).await, std::slice::from_ref(&two.id));
+    assert_eq!(list(None, Some("1")).await, std::slice::from_ref(&one.id));
     assert_eq!(list(Some("slipway-contract-nobody"), None).await, []);
     let found = bed.runtime.inspect(&name("c")).await.unwrap().unwrap();
     assert_eq!((found.id, found.names), (two.id.clone(), vec![name("b"), name("c")]));

@@ -19,6 +19,7 @@ use futures_util::{Stream, StreamExt as _};
 use tokio::task::JoinHandle;
 
 use super::owner::{IMAGE, OWNER};
+use super::terminal::{Session, Window};
 use super::{DockerError, DockerRuntime};
 use crate::ids::{ContainerId, ImageId};
 use crate::layer::LayerSource;
@@ -51,20 +52,19 @@ impl ContainerRuntime for DockerRuntime {
 
     async fn run(&self, container: &ContainerId, output: OnOutput<'_>) -> anyhow::Result<ExitStatus> {
         let attempted = format!("run container `{container}`");
-        let options = AttachContainerOptions { stream: true, stdout: true, stderr: true, ..Default::default() };
+        let found = self.look_at(container.as_str()).await?;
+        let terminal = found.config.and_then(|config| config.tty) == Some(true);
+        let options =
+            AttachContainerOptions { stream: true, stdin: terminal, stdout: true, stderr: true, ..Default::default() };
         let attached =
             self.docker.attach_container(container.as_str(), Some(options)).await.map_err(self.failed(&attempted))?;
         let mut running = KillOnDrop::start(self.docker.clone(), container.as_str());
         running.started().await?.map_err(self.failed(&attempted))?;
-        let mut chunks = attached.output;
-        while let Some(chunk) = chunks.next().await {
-            match chunk.map_err(self.failed(&attempted))? {
-                LogOutput::StdErr { message } => output(OutputStream::Stderr, &message),
-                LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                    output(OutputStream::Stdout, &message)
-                }
-                LogOutput::StdIn { .. } => {}
-            }
+        if terminal {
+            let session = Session { window: Window::Container(container.to_string()), terminal, attempted: &attempted };
+            self.converse(&session, attached.output, attached.input, output).await?;
+        } else {
+            self.listen(attached.output, output, &attempted).await?;
         }
         let status = self.exit_status(container.as_str(), &attempted).await?;
         running.has_ended();
@@ -87,7 +87,12 @@ impl ContainerRuntime for DockerRuntime {
         let asked = self.existing(&asked_image(&found)?).await?;
         // The engine mixes the container's environment and labels into what it commits. So its image gives only the layers.
         let committed = self.commit_as_is(container.as_str()).await?;
-        let image = self.from_commit(&committed, &asked.description.id, asked.description.config.changed(change)).await;
+        let image = match self.local(&committed).await? {
+            Some(layers) => {
+                self.restack(&layers, &asked.description.id, asked.description.config.changed(change)).await
+            }
+            None => Err(DockerError::NoImage { name: committed.clone() }.into()),
+        };
         self.drop_unnamed(&committed).await;
         image
     }
@@ -135,6 +140,14 @@ impl DockerRuntime {
         found.map_err(self.failed(format!("look at container `{container}`")))
     }
 
+    /// Passes output on until it ends.
+    async fn listen(&self, mut chunks: Output, output: OnOutput<'_>, attempted: &str) -> Result<(), DockerError> {
+        while let Some(chunk) = chunks.next().await {
+            pass_on(chunk.map_err(self.failed(attempted))?, output);
+        }
+        Ok(())
+    }
+
     /// Waits for the end of the first process.
     pub(super) async fn exit_status(&self, container: &str, attempted: &str) -> Result<ExitStatus, DockerError> {
         let options = WaitContainerOptions { condition: "not-running".to_owned() };
@@ -172,21 +185,19 @@ impl DockerRuntime {
         Ok(committed.map_err(self.failed(format!("commit container `{container}`")))?.id)
     }
 
-    async fn from_commit(
-        &self,
-        committed: &str,
-        parent: &ImageId,
-        config: crate::runtime::ImageConfig,
-    ) -> anyhow::Result<ImageDescription> {
-        let layers = self.local(committed).await?.ok_or_else(|| DockerError::NoImage { name: committed.to_owned() })?;
-        self.restack(&layers, parent, config).await
-    }
-
     pub(super) async fn remove_container(&self, container: &str) -> Result<(), DockerError> {
         match remove(&self.docker, container).await.map_err(self.failed(format!("remove container `{container}`"))) {
             Err(error) if !error.is_not_found() => Err(error),
             _ => Ok(()),
         }
+    }
+}
+
+pub(super) fn pass_on(chunk: LogOutput, output: OnOutput<'_>) {
+    match chunk {
+        LogOutput::StdErr { message } => output(OutputStream::Stderr, &message),
+        LogOutput::StdOut { message } | LogOutput::Console { message } => output(OutputStream::Stdout, &message),
+        LogOutput::StdIn { .. } => {}
     }
 }
 

@@ -42,7 +42,8 @@ impl DockerError {
 
 /// An error with what is behind it, which the engine's client leaves out.
 pub(super) fn text(error: &EngineError) -> String {
-    let mut text = error.to_string();
+    let text = error.to_string();
+    let mut text = text.trim_start_matches("Error in the hyper legacy client: ").to_owned();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         let cause_text = cause.to_string();

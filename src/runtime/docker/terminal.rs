@@ -13,12 +13,20 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::container::{KillOnDrop, Output, RemoveOnDrop};
+use super::container::{KillOnDrop, Output, RemoveOnDrop, pass_on};
 use super::{DockerError, DockerRuntime};
-use crate::runtime::ExitStatus;
+use crate::runtime::{ExitStatus, OnOutput, Stream};
+
+/// A conversation with one process.
+pub(super) struct Session<'a> {
+    pub(super) window: Window,
+    /// Whether the process has a terminal.
+    pub(super) terminal: bool,
+    pub(super) attempted: &'a str,
+}
 
 /// Whose window follows ours.
-enum Window {
+pub(super) enum Window {
     Exec(String),
     Container(String),
 }
@@ -45,7 +53,8 @@ impl DockerRuntime {
         let options = StartExecOptions { detach: false, tty, output_capacity: None };
         let started = self.docker.start_exec(&exec, Some(options)).await.map_err(self.failed(&attempted))?;
         if let StartExecResults::Attached { output, input } = started {
-            self.converse(Window::Exec(exec.clone()), output, input, tty, &attempted).await?;
+            let session = Session { window: Window::Exec(exec.clone()), terminal: tty, attempted: &attempted };
+            self.converse(&session, output, input, &mut show).await?;
         }
         let ended = self.docker.inspect_exec(&exec).await.map_err(self.failed(&attempted))?;
         let code = ended.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(-1);
@@ -86,36 +95,44 @@ impl DockerRuntime {
         let attached = self.docker.attach_container(&copy.id, Some(options)).await.map_err(self.failed(attempted))?;
         let mut running = KillOnDrop::start(self.docker.clone(), &copy.id);
         running.started().await?.map_err(self.failed(attempted))?;
-        self.converse(Window::Container(copy.id.clone()), attached.output, attached.input, tty, attempted).await?;
+        let session = Session { window: Window::Container(copy.id.clone()), terminal: tty, attempted };
+        self.converse(&session, attached.output, attached.input, &mut show).await?;
         let status = self.exit_status(&copy.id, attempted).await?;
         running.has_ended();
         copy.remove().await;
         Ok(status)
     }
 
-    /// Until the output ends.
-    async fn converse(
+    /// Passes what is typed in and what comes out, until the output ends.
+    pub(super) async fn converse(
         &self,
-        window: Window,
-        mut output: Output,
+        session: &Session<'_>,
+        mut chunks: Output,
         input: Pin<Box<dyn AsyncWrite + Send>>,
-        tty: bool,
-        attempted: &str,
+        output: OnOutput<'_>,
     ) -> anyhow::Result<()> {
-        let _raw = if tty { Some(RawTerminal::enter()?) } else { None };
+        let raw = session.terminal && io::stdin().is_terminal();
+        let _raw = raw.then(RawTerminal::enter).transpose()?;
         let keyboard = Keyboard::start()?;
         let typing = tokio::spawn(type_into(keyboard.keys, input));
         let mut resized = signal(SignalKind::window_change())?;
-        if tty {
-            self.resize(&window).await;
+        if raw {
+            self.resize(&session.window).await;
         }
+        // A process that has only just been started may have missed the first one.
+        let mut heard = false;
         loop {
             tokio::select! {
-                chunk = output.next() => match chunk {
-                    Some(chunk) => show(&chunk.map_err(self.failed(attempted))?)?,
+                chunk = chunks.next() => match chunk {
+                    Some(chunk) => {
+                        pass_on(chunk.map_err(self.failed(session.attempted))?, output);
+                        if raw && !std::mem::replace(&mut heard, true) {
+                            self.resize(&session.window).await;
+                        }
+                    }
                     None => break,
                 },
-                _ = resized.recv(), if tty => self.resize(&window).await,
+                _ = resized.recv(), if raw => self.resize(&session.window).await,
             }
         }
         typing.abort();
@@ -138,14 +155,12 @@ impl DockerRuntime {
     }
 }
 
-fn show(chunk: &bollard::container::LogOutput) -> io::Result<()> {
-    use bollard::container::LogOutput;
-    if let LogOutput::StdErr { message } = chunk {
-        io::stderr().write_all(message)?;
-        return io::stderr().flush();
-    }
-    io::stdout().write_all(chunk.as_ref())?;
-    io::stdout().flush()
+/// A reader who went away is no reason to end a session.
+fn show(stream: Stream, bytes: &[u8]) {
+    let _ = match stream {
+        Stream::Stdout => io::stdout().write_all(bytes).and_then(|()| io::stdout().flush()),
+        Stream::Stderr => io::stderr().write_all(bytes),
+    };
 }
 
 async fn type_into(mut keys: mpsc::Receiver<Vec<u8>>, mut input: Pin<Box<dyn AsyncWrite + Send>>) {

@@ -27,7 +27,8 @@ impl DockerRuntime {
     ) -> Result<ImageDescription, DockerError> {
         let local = self.local(reference).await?;
         // An id, or a name that only this host knows.
-        let Ok(target) = reference.parse::<ImageRef>() else {
+        let target = reference.parse::<ImageRef>().ok().filter(|_| reference.parse::<ImageId>().is_err());
+        let Some(target) = target else {
             return local
                 .map(|image| image.description)
                 .ok_or_else(|| DockerError::NoImage { name: reference.to_owned() });

@@ -148,10 +148,8 @@ fn put_files_before_links(entries: &mut BTreeMap<Vec<u8>, Entry>) {
             }
         }
     }
-    let kinds: BTreeMap<PathBuf, EntryKind> = first_names
-        .iter()
-        .filter_map(|(file, _)| Some((file.clone(), entries.get(file.as_os_str().as_bytes())?.kind.clone())))
-        .collect();
+    let kind_of = |file: &PathBuf| Some((file.clone(), entries.get(file.as_os_str().as_bytes())?.kind.clone()));
+    let kinds: BTreeMap<PathBuf, EntryKind> = first_names.keys().filter_map(kind_of).collect();
     for entry in entries.values_mut() {
         let file = match &entry.kind {
             EntryKind::Hardlink { target } => target.clone(),
