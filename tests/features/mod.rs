@@ -2,3 +2,6 @@
 
 mod embedded;
 mod layer;
+//! One file per user-visible feature.
+
+mod registry;
