@@ -1,10 +1,17 @@
 //! Images and containers without a daemon. Needs root (or an unprivileged user namespace) and a static busybox.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use slipway::image_ref::ImageRef;
+use slipway::layer::{Content, Entry, EntryKind};
+use slipway::registry::{Client, Options, Platform};
 use slipway::runtime::embedded::EmbeddedRuntime;
-use slipway::runtime::{ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, Stream};
+use slipway::runtime::{
+    BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageStore, Stream,
+};
 use slipway::sys::clock::Clock;
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -43,8 +50,13 @@ impl Host {
 }
 
 fn open(directory: &Path) -> EmbeddedRuntime {
-    EmbeddedRuntime::open(&directory.join("state"), PathBuf::from(env!("CARGO_BIN_EXE_slipway")), Clock::System)
-        .unwrap()
+    EmbeddedRuntime::open(
+        &directory.join("state"),
+        PathBuf::from(env!("CARGO_BIN_EXE_slipway")),
+        Client::new(Options::default()),
+        Clock::System,
+    )
+    .unwrap()
 }
 
 /// A tar of a root file system that has a busybox with all its names, and an account.
@@ -119,4 +131,80 @@ async fn streams_and_exit_codes_are_those_of_the_command() {
     let (exit, text) = host.run(missing).await;
     assert_eq!(exit.code, 127);
     assert_eq!(text, "slipway: cannot execute `nothing`: No such file or directory\n");
+}
+
+fn quiet(_: &str, _: u64, _: Option<u64>) {}
+
+fn file(path: &str, content: &'static str) -> Entry {
+    let content = Content::Bytes(content.as_bytes().into());
+    let size = content.open().unwrap().bytes().count() as u64;
+    entry(path, EntryKind::File { size, content })
+}
+
+fn entry(path: &str, kind: EntryKind) -> Entry {
+    Entry { path: path.into(), kind, mode: 0o644, uid: 0, gid: 0, mtime: 1_600_000_000, xattrs: Default::default() }
+}
+
+/// Paths of all layers that are here as directories or blobs.
+fn layers_here(directory: &Path) -> usize {
+    let layers = std::fs::read_dir(directory.join("state/layers")).unwrap();
+    layers
+        .filter(|layer| ["tree", "blob"].iter().any(|form| layer.as_ref().unwrap().path().join(form).exists()))
+        .count()
+}
+
+#[tokio::test]
+async fn a_base_image_is_published_without_being_fetched() {
+    let (Ok(base), Ok(registry)) = (std::env::var("TESTBED_BASE_IMAGE"), std::env::var("TESTBED_REGISTRY")) else {
+        println!("skipped: needs TESTBED_BASE_IMAGE and TESTBED_REGISTRY");
+        return;
+    };
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = open(directory.path());
+    let image = runtime.base(&base, BasePolicy::AskRegistry, &quiet).await.unwrap();
+    assert_eq!(layers_here(directory.path()), 0);
+    let layer: Vec<Entry> = vec![file("app/hello.txt", "hello\n")];
+    let change = ImageChange { cmd: Some(vec!["cat".to_owned(), "/app/hello.txt".to_owned()]), ..Default::default() };
+    let image = runtime.append(Some(&image.id), Some(Arc::new(layer)), &change).await.unwrap();
+    let target: ImageRef = format!("{registry}/embedded-test-{}/app:1", std::process::id()).parse().unwrap();
+    let label = ImageChange { labels: [("a".to_owned(), "b".to_owned())].into(), ..Default::default() };
+    let pushed = runtime.push(&image.id, &label, &target, &quiet).await.unwrap();
+    assert_eq!(layers_here(directory.path()), 1, "only our own layer");
+    assert!(pushed.mounted_blobs > 0, "{pushed:?}");
+
+    let client = Client::new(Options::default());
+    let (_, manifest) = client.image_manifest(&target, &Platform::of_host()).await.unwrap().unwrap();
+    let config = client.blob_bytes(&target, &manifest.config, 1 << 20).await.unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["config"]["Image"], image.id.as_str());
+    assert_eq!(config["config"]["Labels"]["a"], "b");
+    assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), manifest.layers.len());
+
+    let again = runtime.push(&image.id, &label, &target, &quiet).await.unwrap();
+    assert_eq!((again.digest, again.uploaded_bytes), (pushed.digest, 0));
+    assert!(client.delete_manifest(&target).await.unwrap());
+}
+
+#[tokio::test]
+async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
+    let Ok(base) = std::env::var("TESTBED_BASE_IMAGE") else {
+        println!("skipped: needs TESTBED_BASE_IMAGE");
+        return;
+    };
+    let Some(host) = Host::new().await else { return };
+    let image = host.runtime.base(&base, BasePolicy::PreferLocal, &quiet).await.unwrap();
+    let spec = script("c1", "python3 -c 'print(6 * 7)'; cat /app/hello.txt");
+    let layer: Vec<Entry> = vec![file("app/hello.txt", "hello\n")];
+    let container = host.runtime.create(&image.id, Some(Arc::new(layer)), &spec).await.unwrap();
+    let mut text = String::new();
+    let exit = host
+        .runtime
+        .run(&container, &mut |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes)))
+        .await
+        .unwrap();
+    assert_eq!((exit.code, text.as_str()), (0, "42\nhello\n"));
 }

@@ -1,7 +1,5 @@
-//! (see the modules)
+//! One file per user-visible feature.
 
 mod embedded;
 mod layer;
-//! One file per user-visible feature.
-
 mod registry;
