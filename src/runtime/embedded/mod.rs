@@ -1,6 +1,7 @@
 //! The runtime without a daemon: images in a store of our own, containers by libcontainer in a child process.
 
 mod archive;
+mod cgroup;
 pub mod child;
 mod container;
 mod images;
@@ -59,11 +60,12 @@ impl EmbeddedRuntime {
     /// When the directory cannot be made or written.
     pub fn open(root: &Path, program: PathBuf, registry: Client, clock: Clock) -> anyhow::Result<Self> {
         let store = Store::open(root)?;
-        store.sweep()?;
         let user_namespace = !rustix::process::geteuid().is_root();
         let host = Host { user_namespace, guards_devices: guards_devices() };
         let marks = if user_namespace { Marks::User } else { Marks::Trusted };
         let images = Images { store, marks, clock };
+        prepared::sweep(&images)?;
+        images.store.sweep()?;
         let remote = Remote { images: images.clone(), client: registry };
         Ok(Self { images, remote, host, program, containers: Mutex::default() })
     }
@@ -106,8 +108,8 @@ impl EmbeddedRuntime {
         containers.insert(container.id.clone(), container);
     }
 
-    fn forget(&self, id: &ContainerId) {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    fn forget(&self, id: &ContainerId) -> Option<Prepared> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
@@ -197,9 +199,13 @@ impl ContainerRuntime for EmbeddedRuntime {
 
     async fn run(&self, container: &ContainerId, output: OnOutput<'_>) -> anyhow::Result<ExitStatus> {
         let (container, host) = (self.container(container)?, self.host);
+        let stop = Arc::clone(&container.stop);
         let launch = move |images: Images| container.launch(&images, host, &container.spec.command, false);
         let launch = self.with_images(launch).await?;
-        container::run(&self.program, &launch, output).await
+        tokio::select! {
+            exit = container::run(&self.program, &launch, output) => exit,
+            () = stop.notified() => Err(Error::user("the container was removed while it ran").into()),
+        }
     }
 
     async fn attach(&self, container: &ContainerId, command: &[String]) -> anyhow::Result<ExitStatus> {
@@ -219,9 +225,11 @@ impl ContainerRuntime for EmbeddedRuntime {
     }
 
     async fn remove(&self, container: &ContainerId) -> anyhow::Result<()> {
-        self.forget(container);
-        let directory = self.images.store.containers().join(container.as_str());
-        self.with_images(move |images| images.store.discard(&directory)).await
+        if let Some(container) = self.forget(container) {
+            container.stop.notify_one();
+        }
+        let id = container.clone();
+        self.with_images(move |images| prepared::remove(&images, &id)).await
     }
 }
 
