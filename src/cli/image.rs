@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::app::App;
 use crate::error::Error;
+use crate::registry::{Client, Options, Proxies};
 use crate::runtime::embedded::EmbeddedRuntime;
 use crate::runtime::{ImageDescription, ImageFilter, ImageStore};
 use crate::sys::paths;
@@ -52,12 +53,8 @@ enum Output {
 
 pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
     let root = paths::state_dir(&app.env).join("embedded");
-    let runtime = EmbeddedRuntime::open(
-        &root,
-        PathBuf::from("/proc/self/exe"),
-        crate::registry::Client::new(crate::registry::Options::default()),
-        app.clock.clone(),
-    )?;
+    let registry = Client::new(Options { proxies: Proxies::from_env(&app.env), ..Options::default() });
+    let runtime = EmbeddedRuntime::open(&root, PathBuf::from("/proc/self/exe"), registry, app.clock.clone())?;
     match args.command {
         ImageCommand::Import { name, file } => {
             let image = runtime.import(&file, &name).await?;

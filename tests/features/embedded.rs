@@ -1,10 +1,18 @@
 //! Images and containers without a daemon. Needs root (or an unprivileged user namespace) and a static busybox.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use slipway::image_ref::ImageRef;
+use slipway::layer::{Content, Entry, EntryKind};
+use slipway::registry::{Client, Options, Platform};
 use slipway::runtime::embedded::EmbeddedRuntime;
-use slipway::runtime::{ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, Stream};
+use slipway::runtime::{
+    BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageStore, Mount, Stream,
+    TreeRequest,
+};
 use slipway::sys::clock::Clock;
 
 const BUSYBOX: &str = "/bin/busybox";
@@ -46,7 +54,7 @@ fn open(directory: &Path) -> EmbeddedRuntime {
     EmbeddedRuntime::open(
         &directory.join("state"),
         PathBuf::from(env!("CARGO_BIN_EXE_slipway")),
-        slipway::registry::Client::new(slipway::registry::Options::default()),
+        Client::new(Options::default()),
         Clock::System,
     )
     .unwrap()
@@ -124,4 +132,231 @@ async fn streams_and_exit_codes_are_those_of_the_command() {
     let (exit, text) = host.run(missing).await;
     assert_eq!(exit.code, 127);
     assert_eq!(text, "slipway: cannot execute `nothing`: No such file or directory\n");
+}
+
+fn quiet(_: &str, _: u64, _: Option<u64>) {}
+
+fn file(path: &str, content: &'static str) -> Entry {
+    let content = Content::Bytes(content.as_bytes().into());
+    let size = content.open().unwrap().bytes().count() as u64;
+    entry(path, EntryKind::File { size, content })
+}
+
+fn entry(path: &str, kind: EntryKind) -> Entry {
+    Entry { path: path.into(), kind, mode: 0o644, uid: 0, gid: 0, mtime: 1_600_000_000, xattrs: Default::default() }
+}
+
+/// Paths of all layers that are here as directories or blobs.
+fn layers_here(directory: &Path) -> usize {
+    let layers = std::fs::read_dir(directory.join("state/layers")).unwrap();
+    layers
+        .filter(|layer| ["tree", "blob"].iter().any(|form| layer.as_ref().unwrap().path().join(form).exists()))
+        .count()
+}
+
+#[tokio::test]
+async fn a_base_image_is_published_without_being_fetched() {
+    let (Ok(base), Ok(registry)) = (std::env::var("TESTBED_BASE_IMAGE"), std::env::var("TESTBED_REGISTRY")) else {
+        println!("skipped: needs TESTBED_BASE_IMAGE and TESTBED_REGISTRY");
+        return;
+    };
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = open(directory.path());
+    let image = runtime.base(&base, BasePolicy::AskRegistry, &quiet).await.unwrap();
+    assert_eq!(layers_here(directory.path()), 0);
+    let layer: Vec<Entry> = vec![file("app/hello.txt", "hello\n")];
+    let change = ImageChange { cmd: Some(vec!["cat".to_owned(), "/app/hello.txt".to_owned()]), ..Default::default() };
+    let image = runtime.append(Some(&image.id), Some(Arc::new(layer)), &change).await.unwrap();
+    let target: ImageRef = format!("{registry}/embedded-test-{}/app:1", std::process::id()).parse().unwrap();
+    let label = ImageChange { labels: [("a".to_owned(), "b".to_owned())].into(), ..Default::default() };
+    let pushed = runtime.push(&image.id, &label, &target, &quiet).await.unwrap();
+    assert_eq!(layers_here(directory.path()), 1, "only our own layer");
+    assert!(pushed.mounted_blobs > 0, "{pushed:?}");
+
+    let client = Client::new(Options::default());
+    let (_, manifest) = client.image_manifest(&target, &Platform::of_host()).await.unwrap().unwrap();
+    let config = client.blob_bytes(&target, &manifest.config, 1 << 20).await.unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["config"]["Image"], image.id.as_str());
+    assert_eq!(config["config"]["Labels"]["a"], "b");
+    assert_eq!(config["rootfs"]["diff_ids"].as_array().unwrap().len(), manifest.layers.len());
+
+    let again = runtime.push(&image.id, &label, &target, &quiet).await.unwrap();
+    assert_eq!((again.digest, again.uploaded_bytes), (pushed.digest, 0));
+    assert!(client.delete_manifest(&target).await.unwrap());
+}
+
+#[tokio::test]
+async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
+    let Ok(base) = std::env::var("TESTBED_BASE_IMAGE") else {
+        println!("skipped: needs TESTBED_BASE_IMAGE");
+        return;
+    };
+    let Some(host) = Host::new().await else { return };
+    let image = host.runtime.base(&base, BasePolicy::PreferLocal, &quiet).await.unwrap();
+    let spec = script("c1", "python3 -c 'print(6 * 7)'; cat /app/hello.txt");
+    let layer: Vec<Entry> = vec![file("app/hello.txt", "hello\n")];
+    let container = host.runtime.create(&image.id, Some(Arc::new(layer)), &spec).await.unwrap();
+    let mut text = String::new();
+    let exit = host
+        .runtime
+        .run(&container, &mut |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes)))
+        .await
+        .unwrap();
+    assert_eq!((exit.code, text.as_str()), (0, "42\nhello\n"));
+}
+
+#[tokio::test]
+async fn nothing_of_a_container_outlives_its_run() {
+    let Some(host) = Host::new().await else { return };
+    let shared = tempfile::tempdir().unwrap();
+    let mount = Mount { source: shared.path().to_owned(), target: "/shared".into(), read_only: false };
+    // Twice forked, without a terminal, with closed descriptors: a daemon that writes as long as it lives.
+    let daemon = "setsid sh -c 'while :; do date > /shared/alive; sleep 0.02; done' < /dev/null > /dev/null 2>&1 &\n\
+                  while ! test -e /shared/alive; do sleep 0.01; done";
+    let (exit, _) = host.run(ContainerSpec { mounts: vec![mount], ..script("c1", daemon) }).await;
+    assert_eq!(exit.code, 0);
+    std::fs::remove_file(shared.path().join("alive")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(!shared.path().join("alive").exists());
+}
+
+#[tokio::test]
+async fn a_dropped_run_kills_the_container() {
+    let Some(host) = Host::new().await else { return };
+    let shared = tempfile::tempdir().unwrap();
+    let mount = Mount { source: shared.path().to_owned(), target: "/shared".into(), read_only: false };
+    let spec = ContainerSpec { mounts: vec![mount], ..script("c1", "echo started; exec tail -f /dev/null") };
+    let container = host.runtime.create(&host.base.id, None, &spec).await.unwrap();
+    let (started, wait) = tokio::sync::oneshot::channel();
+    let mut started = Some(started);
+    let mut sink = |_, _: &[u8]| {
+        let _ = started.take().map(|started| started.send(()));
+    };
+    tokio::select! {
+        exit = host.runtime.run(&container, &mut sink) => panic!("ended by itself: {exit:?}"),
+        _ = wait => {}
+    }
+    // Removal waits for the end, and afterwards nobody holds the mount.
+    host.runtime.remove(&container).await.unwrap();
+    assert_eq!(processes_with("tail\0-f\0/dev/null\0"), 0);
+}
+
+/// How many processes of this host have this command line.
+fn processes_with(command: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    processes
+        .filter(|entry| {
+            let line = std::fs::read(entry.as_ref().unwrap().path().join("cmdline")).unwrap_or_default();
+            line == command.as_bytes()
+        })
+        .count()
+}
+
+/// hostile 44
+#[tokio::test]
+async fn a_container_has_no_descriptor_but_the_three() {
+    let Some(host) = Host::new().await else { return };
+    let (_, text) = host.run(script("c1", "cd /proc/self/fd && echo *")).await;
+    // The shell itself holds a fourth while it reads the directory.
+    let numbers: Vec<u32> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert!(numbers.starts_with(&[0, 1, 2]) && numbers.len() <= 4, "{text}");
+    let (_, text) = host.run(script("c2", "for fd in /proc/$$/fd/*; do readlink $fd; done")).await;
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert_eq!(text.lines().next(), Some("/dev/null"));
+}
+
+/// hostile 44
+#[tokio::test]
+async fn a_working_directory_behind_a_descriptor_is_refused() {
+    let Some(host) = Host::new().await else { return };
+    for fd in 3..12 {
+        let name = format!("c{fd}");
+        let spec =
+            ContainerSpec { workdir: Some(format!("/proc/self/fd/{fd}").into()), ..script(&name, "ls -d ../../*") };
+        let container = host.runtime.create(&host.base.id, None, &spec).await.unwrap();
+        let mut text = String::new();
+        let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+        let result = host.runtime.run(&container, &mut sink).await;
+        assert!(result.is_err(), "{fd}: {result:?} {text}");
+    }
+}
+
+#[tokio::test]
+async fn mounts_resolver_and_points_leave_nothing_in_the_layer() {
+    let Some(host) = Host::new().await else { return };
+    let shared = tempfile::tempdir().unwrap();
+    std::fs::write(shared.path().join("f"), "in").unwrap();
+    let mount =
+        |target: &str, source: &Path| Mount { source: source.to_owned(), target: target.into(), read_only: true };
+    let mounts = vec![mount("/opt/deep/er", shared.path()), mount("/etc/one", &shared.path().join("f"))];
+    let spec = ContainerSpec {
+        mounts,
+        ..script(
+            "c1",
+            "cat /opt/deep/er/f /etc/one; grep -q . /etc/resolv.conf; touch /opt/deep/er/x 2>/dev/null || echo ro; touch /new",
+        )
+    };
+    let (exit, text) = host.run(spec).await;
+    assert_eq!((exit.code, text.as_str()), (0, "ininro\n"));
+    let image = host.runtime.commit(&"c1".parse().unwrap(), &ImageChange::default()).await.unwrap();
+    assert_eq!(paths(&host, &image, "/opt").await, None);
+    assert_eq!(paths(&host, &image, "/etc").await.unwrap(), ["etc", "etc/group", "etc/passwd"]);
+    assert_eq!(paths(&host, &image, "/proc").await, None);
+    assert_eq!(paths(&host, &image, "/new").await.unwrap(), ["new"]);
+}
+
+/// Paths at and under a path of an image.
+async fn paths(host: &Host, image: &ImageDescription, path: &str) -> Option<Vec<String>> {
+    let tree = host.runtime.tree(&image.id, &TreeRequest { path: path.into() }).await.unwrap()?;
+    let paths = tree.entries().unwrap().map(|entry| entry.unwrap().path.to_str().unwrap().to_owned()).collect();
+    Some(paths)
+}
+
+#[tokio::test]
+async fn the_user_of_a_container_has_what_the_image_says() {
+    let Some(host) = Host::new().await else { return };
+    let spec = ContainerSpec {
+        user: Some("app".to_owned()),
+        workdir: Some("/made/here".into()),
+        env: vec![("GREETING".to_owned(), "hello world".to_owned())],
+        ..script("c1", "id -u; id -g; echo $HOME $GREETING; pwd; grep CapEff /proc/self/status; touch x")
+    };
+    let (exit, text) = host.run(spec).await;
+    assert_eq!(text, "1000\n1000\n/home/app hello world\n/made/here\nCapEff:\t0000000000000000\n");
+    assert_eq!(exit.code, 0);
+    let spec = ContainerSpec { user: Some("stranger".to_owned()), ..script("c2", "true") };
+    let container = host.runtime.create(&host.base.id, None, &spec).await.unwrap();
+    let error = host.runtime.run(&container, &mut |_, _: &[u8]| {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "the image knows no user `stranger`");
+}
+
+#[tokio::test]
+async fn a_process_that_dies_leaves_nothing_that_the_next_does_not_clear() {
+    let Some(host) = Host::new().await else { return };
+    let state = host._directory.path().join("state");
+    let spec = script("left", "true");
+    host.runtime.create(&host.base.id, None, &spec).await.unwrap();
+    let layer: Vec<Entry> = vec![file("x", "x")];
+    let orphan =
+        host.runtime.append(Some(&host.base.id), Some(Arc::new(layer)), &ImageChange::default()).await.unwrap();
+    std::fs::write(state.join("tmp/1.1.another-boot.0"), "").unwrap();
+    // As if another process had made all that and died.
+    let dead = r#"{"pid":1,"started":1,"boot":"another-boot"}"#;
+    std::fs::write(state.join("containers/left/owner"), dead).unwrap();
+    for pending in std::fs::read_dir(state.join("pending")).unwrap() {
+        std::fs::write(pending.unwrap().path(), dead).unwrap();
+    }
+    let runtime = open(host._directory.path());
+    assert_eq!(std::fs::read_dir(state.join("containers")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(state.join("tmp")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(state.join("pending")).unwrap().count(), 0);
+    assert!(runtime.inspect(orphan.id.as_str()).await.unwrap().is_none());
+    assert!(runtime.inspect("busybox:1").await.unwrap().is_some());
+    runtime.untag("busybox:1").await.unwrap();
+    assert_eq!(std::fs::read_dir(state.join("layers")).unwrap().count(), 0, "nothing needs the layer any more");
 }

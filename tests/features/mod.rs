@@ -1,4 +1,5 @@
 //! One file per feature that a user would notice.
+//! One file per user-visible feature.
 
 mod config_command;
 mod config_files;

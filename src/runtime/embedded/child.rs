@@ -27,6 +27,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::cgroup;
 use super::overlay::Overlay;
 use super::terminal;
 use super::wire;
@@ -108,6 +109,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn run(launch: &Launch, lifeline: &UnixStream, stdio: Stdio) -> Result<Outcome, Failure> {
+    // Held to our end, by which everything in the container is dead.
+    let _held = hold(&launch.directory).step("lock the container")?;
     // What the container's first process inherits must not depend on who started us.
     rustix::process::umask(Mode::from_raw_mode(0o022));
     let run = mount_all(launch)?;
@@ -142,11 +145,19 @@ fn run(launch: &Launch, lifeline: &UnixStream, stdio: Stdio) -> Result<Outcome, 
             supervise(&mut container, lifeline, None)
         }
     };
-    let out_of_memory = was_out_of_memory(&launch.config);
+    let group = launch.config.pointer("/linux/cgroupsPath").and_then(Value::as_str);
+    let out_of_memory = group.is_some_and(cgroup::was_out_of_memory);
     // Everything in it is dead; what is left are cgroup directories, which the next sweep removes if this fails.
     let _ = container.delete(true);
     let code = ended?;
     Ok(Outcome::Exited { code, out_of_memory })
+}
+
+/// Takes the lock of a container, or waits for it: while it is held, something may run there.
+pub fn hold(directory: &Path) -> io::Result<fs::File> {
+    let file = fs::File::options().create(true).truncate(false).write(true).open(directory.join("lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// A mount namespace of our own, memory for private files, the root file system. Gives the directory of the private files.
@@ -266,15 +277,4 @@ impl Executor for Guarded {
         let missing = matches!(error, nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR);
         std::process::exit(if missing { 127 } else { 126 });
     }
-}
-
-/// Whether the kernel killed something in the container for memory; only a cgroup knows.
-fn was_out_of_memory(config: &Value) -> bool {
-    let Some(cgroup) = config.pointer("/linux/cgroupsPath").and_then(Value::as_str) else { return false };
-    let events =
-        [format!("/sys/fs/cgroup/memory{cgroup}/memory.oom_control"), format!("/sys/fs/cgroup{cgroup}/memory.events")];
-    events
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .any(|text| text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0"))
 }

@@ -1,5 +1,6 @@
 //! Images made of what is in the store: found, derived, read.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -110,7 +111,7 @@ impl Images {
 
     /// The directories of all layers, top first; made where they are missing.
     pub fn trees(&self, record: &ImageRecord) -> anyhow::Result<Vec<PathBuf>> {
-        let missing: Vec<&LayerId> = record.layers.iter().filter(|layer| !self.store.has_tree(layer)).collect();
+        let missing: BTreeSet<&LayerId> = record.layers.iter().filter(|layer| !self.store.has_tree(layer)).collect();
         let results: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
             let unpack = |layer| scope.spawn(move || snapshot::ensure_tree(&self.store, layer, self.marks));
             let threads: Vec<_> = missing.into_iter().map(unpack).collect();
@@ -118,7 +119,10 @@ impl Images {
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
         });
         results.into_iter().collect::<anyhow::Result<()>>()?;
-        let mut trees: Vec<PathBuf> = record.layers.iter().rev().map(|layer| self.store.tree_dir(layer)).collect();
+        // A layer that stands twice is hidden, the lower time, by itself; an overlay refuses it.
+        let mut seen = BTreeSet::new();
+        let layers = record.layers.iter().rev().filter(|layer| seen.insert(*layer));
+        let mut trees: Vec<PathBuf> = layers.map(|layer| self.store.tree_dir(layer)).collect();
         if trees.is_empty() {
             trees.push(self.empty_tree()?);
         }

@@ -1,6 +1,7 @@
 //! The runtime without a daemon: images in a store of our own, containers by libcontainer in a child process.
 
 mod archive;
+mod cgroup;
 pub mod child;
 mod container;
 mod images;
@@ -8,6 +9,7 @@ mod marks;
 mod merged;
 mod overlay;
 mod prepared;
+mod remote;
 mod snapshot;
 mod spec;
 mod store;
@@ -25,6 +27,7 @@ use async_trait::async_trait;
 use self::images::Images;
 use self::marks::Marks;
 use self::prepared::Prepared;
+use self::remote::Remote;
 use self::spec::Host;
 use self::store::Store;
 pub use self::unpack::UnpackError;
@@ -36,11 +39,13 @@ use crate::error::Error;
 use crate::ids::{ContainerId, ImageId};
 use crate::image_ref::ImageRef;
 use crate::layer::LayerSource;
+use crate::registry::Client;
 use crate::sys::clock::Clock;
 
 /// Images and containers of this host, without a daemon.
 pub struct EmbeddedRuntime {
     images: Images,
+    remote: Remote,
     host: Host,
     /// What is executed with [`child::SUBCOMMAND`].
     program: PathBuf,
@@ -50,22 +55,20 @@ pub struct EmbeddedRuntime {
 
 impl EmbeddedRuntime {
     /// Opens, or makes, the store in the directory `root` and clears what dead processes left there. `program` is this
-    /// program's executable.
+    /// program's executable, `registry` what base images come from and published ones go to.
     ///
     /// # Errors
     /// When the directory cannot be made or written.
-    pub fn open(
-        root: &Path,
-        program: PathBuf,
-        _registry: crate::registry::Client,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
+    pub fn open(root: &Path, program: PathBuf, registry: Client, clock: Clock) -> anyhow::Result<Self> {
         let store = Store::open(root)?;
-        store.sweep()?;
         let user_namespace = !rustix::process::geteuid().is_root();
         let host = Host { user_namespace, guards_devices: guards_devices() };
         let marks = if user_namespace { Marks::User } else { Marks::Trusted };
-        Ok(Self { images: Images { store, marks, clock }, host, program, containers: Mutex::default() })
+        let images = Images { store, marks, clock };
+        prepared::sweep(&images)?;
+        images.store.sweep()?;
+        let remote = Remote { images: images.clone(), client: registry };
+        Ok(Self { images, remote, host, program, containers: Mutex::default() })
     }
 
     /// Makes an image of a file, a root file system as tar or an image archive, and names it. `-` is standard input.
@@ -106,8 +109,8 @@ impl EmbeddedRuntime {
         containers.insert(container.id.clone(), container);
     }
 
-    fn forget(&self, id: &ContainerId) {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    fn forget(&self, id: &ContainerId) -> Option<Prepared> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
@@ -130,14 +133,10 @@ impl ImageStore for EmbeddedRuntime {
     async fn base(
         &self,
         reference: &str,
-        _policy: BasePolicy,
-        _progress: OnProgress<'_>,
+        policy: BasePolicy,
+        progress: OnProgress<'_>,
     ) -> anyhow::Result<ImageDescription> {
-        let missing = || {
-            Error::user(format!("there is no image `{reference}` on this host"))
-                .hint(format!("`slipway image import {reference} FILE` takes a root file system or an image archive"))
-        };
-        Ok(self.images.inspect(reference)?.ok_or_else(missing)?)
+        self.remote.base(reference, policy, progress).await
     }
 
     async fn append(
@@ -160,23 +159,25 @@ impl ImageStore for EmbeddedRuntime {
     }
 
     async fn accounts(&self, id: &ImageId) -> anyhow::Result<Accounts> {
+        self.remote.fetch(id).await?;
         let id = id.clone();
         self.with_images(move |images| images.accounts(&id)).await
     }
 
     async fn tree(&self, id: &ImageId, request: &TreeRequest) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
+        self.remote.fetch(id).await?;
         let (id, path) = (id.clone(), request.path.clone());
         self.with_images(move |images| images.tree(&id, &path)).await
     }
 
     async fn push(
         &self,
-        _id: &ImageId,
-        _change: &ImageChange,
-        _target: &ImageRef,
-        _progress: OnProgress<'_>,
+        id: &ImageId,
+        change: &ImageChange,
+        target: &ImageRef,
+        progress: OnProgress<'_>,
     ) -> anyhow::Result<Pushed> {
-        Err(Error::environment("publishing from the embedded runtime is not built yet").into())
+        self.remote.push(id, change, target, progress).await
     }
 }
 
@@ -188,6 +189,7 @@ impl ContainerRuntime for EmbeddedRuntime {
         layer: Option<Arc<dyn LayerSource>>,
         spec: &ContainerSpec,
     ) -> anyhow::Result<ContainerId> {
+        self.remote.fetch(image).await?;
         let (image, spec) = (image.clone(), spec.clone());
         let create = move |images: Images| prepared::create(&images, &image, layer.as_deref(), &spec);
         let container = self.with_images(create).await?;
@@ -198,9 +200,13 @@ impl ContainerRuntime for EmbeddedRuntime {
 
     async fn run(&self, container: &ContainerId, output: OnOutput<'_>) -> anyhow::Result<ExitStatus> {
         let (container, host) = (self.container(container)?, self.host);
+        let stop = Arc::clone(&container.stop);
         let launch = move |images: Images| container.launch(&images, host, &container.spec.command, false);
         let launch = self.with_images(launch).await?;
-        container::run(&self.program, &launch, output).await
+        tokio::select! {
+            exit = container::run(&self.program, &launch, output) => exit,
+            () = stop.notified() => Err(Error::user("the container was removed while it ran").into()),
+        }
     }
 
     async fn attach(&self, container: &ContainerId, command: &[String]) -> anyhow::Result<ExitStatus> {
@@ -220,9 +226,11 @@ impl ContainerRuntime for EmbeddedRuntime {
     }
 
     async fn remove(&self, container: &ContainerId) -> anyhow::Result<()> {
-        self.forget(container);
-        let directory = self.images.store.containers().join(container.as_str());
-        self.with_images(move |images| images.store.discard(&directory)).await
+        if let Some(container) = self.forget(container) {
+            container.stop.notify_one();
+        }
+        let id = container.clone();
+        self.with_images(move |images| prepared::remove(&images, &id)).await
     }
 }
 

@@ -4,10 +4,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
+use tokio::sync::Notify;
 
-use super::child::Launch;
+use super::cgroup;
+use super::child::{self, Launch};
 use super::images::Images;
 use super::marks::Marks;
 use super::merged::{self, Merged};
@@ -29,6 +32,8 @@ pub struct Prepared {
     pub spec: ContainerSpec,
     /// `containers/<id>`, with `upper` for its changes, and `points` for what mounts need to be there.
     pub directory: PathBuf,
+    /// Ends its run, for its removal.
+    pub stop: Arc<Notify>,
 }
 
 /// Makes the directory of a container with the entries of `layer` written. It appears under its name when it is complete.
@@ -60,7 +65,36 @@ pub fn create(
         }
         result => result?,
     }
-    Ok(Prepared { id, image: image.clone(), spec: spec.clone(), directory })
+    Ok(Prepared { id, image: image.clone(), spec: spec.clone(), directory, stop: Arc::default() })
+}
+
+/// Removes what was created, as soon as nothing runs there any more.
+pub fn remove(images: &Images, id: &ContainerId) -> anyhow::Result<()> {
+    let directory = images.store.containers().join(id.as_str());
+    let held = match child::hold(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?,
+    };
+    cgroup::remove(&spec::cgroup_of(&directory));
+    images.store.discard(&directory)?;
+    drop(held);
+    Ok(())
+}
+
+/// Removes the containers of processes that are dead.
+pub fn sweep(images: &Images) -> anyhow::Result<()> {
+    for entry in fs::read_dir(images.store.containers())? {
+        let entry = entry?;
+        let owner: Option<Owner> =
+            fs::read(entry.path().join("owner")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(id) = id
+            && !owner.is_some_and(|owner| owner.is_alive())
+        {
+            remove(images, &id)?;
+        }
+    }
+    Ok(())
 }
 
 /// A new directory for changes, its root like the root of the image.

@@ -5,15 +5,13 @@ use std::io::{self, BufWriter, Read};
 use std::path::Path;
 
 use super::marks::Marks;
-use super::merged::size_of;
+use super::merged::{TreeSource, size_of};
 use super::store::{Blob, LayerId, LayerRecord, Store};
 use super::unpack::Unpacker;
 use crate::error::Error;
 use crate::ids::Digest;
 use crate::layer::{GzipWriter, LayerReader, LayerSource, Limits, write_tar};
-
-/// What Docker calls a gzip layer; OCI registries take it as well.
-pub const GZIP_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+use crate::registry::manifest::DOCKER_LAYER_GZIP;
 
 /// A finished upper directory becomes a layer: it is moved, not copied. Its digests come later, if anybody publishes it.
 pub fn keep_directory(store: &Store, upper: &Path, marks: Marks) -> anyhow::Result<(LayerId, LayerRecord)> {
@@ -77,13 +75,33 @@ pub fn ensure_tree(store: &Store, id: &LayerId, marks: Marks) -> anyhow::Result<
     Ok(())
 }
 
+/// The record of a layer with its digests known; makes its blob where it has none and no registry does.
+pub fn ensure_blob(store: &Store, id: &LayerId, marks: Marks) -> anyhow::Result<LayerRecord> {
+    let record = store.layer(id)?;
+    if record.diff_id.is_some() && record.blob.is_some() {
+        return Ok(record);
+    }
+    let _lock = store.lock_layer(id, "blob")?;
+    let record = store.layer(id)?;
+    if record.diff_id.is_some() && record.blob.is_some() {
+        return Ok(record);
+    }
+    let file = store.temporary()?;
+    let (diff_id, _, blob) = write_blob(&TreeSource::new(store.tree_dir(id), marks), &file)?;
+    fs::rename(&file, store.blob_file(id))?;
+    store.update_layer(id, |record| {
+        record.diff_id = Some(diff_id);
+        record.blob = Some(blob);
+    })
+}
+
 /// Writes a layer in its compressed form. Gives its diff id, its size uncompressed and what the blob is.
 fn write_blob(source: &dyn LayerSource, file: &Path) -> anyhow::Result<(Digest, u64, Blob)> {
     let mut gzip = GzipWriter::new(BufWriter::with_capacity(1 << 18, File::create_new(file)?));
     let tar = write_tar(source, &mut gzip)?;
     let (out, digest, size) = gzip.finish()?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok((tar.diff_id, tar.size, Blob { media_type: GZIP_LAYER.to_owned(), digest, size }))
+    Ok((tar.diff_id, tar.size, Blob { media_type: DOCKER_LAYER_GZIP.to_owned(), digest, size }))
 }
 
 /// Unpacks a stream into the new directory `tree`. Gives the digest of the uncompressed stream and the bytes of all files.

@@ -6,6 +6,7 @@
 //! layers/<id>/tree/        its files, once something needed them      layers/<id>/blob            its tar.gz, once made
 //! images/<id>.json         configuration, layers, parent              children/<id>/<image>       images made from it
 //! names/<repository>       one line for each tag: tag, id and description of the image
+//! bases/<hash>             what a reference to a base image stood for when its registry was asked last
 //! pending/<id>             images that nobody has named yet, with the process that made them
 //! containers/<id>/  tmp/   of living processes; the rest is swept     locks/                      files to lock, without content
 //! ```
@@ -119,7 +120,7 @@ impl Store {
     /// Makes the directories where they are missing, and removes what dead processes left.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         let store = Self { root: root.to_owned() };
-        for name in ["layers", "images", "children", "names", "pending", "containers", "tmp", "locks"] {
+        for name in ["layers", "images", "children", "names", "pending", "bases", "containers", "tmp", "locks"] {
             let path = root.join(name);
             if !path.is_dir() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| {
@@ -372,6 +373,22 @@ impl Store {
         }
         repositories.sort();
         Ok(repositories)
+    }
+
+    // Base images
+
+    /// What was written down of a reference to a base image.
+    pub fn remembered_base<T: DeserializeOwned>(&self, reference: &str) -> anyhow::Result<Option<T>> {
+        read_json(&self.base_file(reference))
+    }
+
+    /// Writes down what a reference to a base image stands for.
+    pub fn remember_base(&self, reference: &str, what: &impl Serialize) -> anyhow::Result<()> {
+        Ok(self.replace(&self.base_file(reference), &serde_json::to_vec(what)?)?)
+    }
+
+    fn base_file(&self, reference: &str) -> PathBuf {
+        self.root.join("bases").join(Digest::of(reference.as_bytes()).hex())
     }
 
     // Removal
