@@ -171,7 +171,9 @@ async fn reasons(
     let previous = step.previous.map(|stage| &stage.description.id.signature);
     let wanted = Wanted::new(&step.image.name, step.name, signature, previous, dependencies);
     let stored = site.storage.all().await?;
-    Ok(tokio::task::block_in_place(|| explain::reasons(&wanted, &stored, step.mappings)))
+    Ok(tokio::task::block_in_place(|| {
+        explain::reasons(&wanted, &stored, step.mappings, step.previous.map(|stage| &stage.commits))
+    }))
 }
 
 fn missing(title: &str, reasons: &[Reason]) -> Error {

@@ -1,18 +1,32 @@
 //! Why a stage is built, with the files that changed in git where the earlier commit is still here.
 
 use crate::config::StageDependencies;
-use crate::stage::StageDescription;
+use crate::git::ArchiveSpec;
+use crate::ids::CommitId;
 use crate::stage::dependencies::DependencyKind;
-use crate::stage::mapping;
+use crate::stage::mapping::{self, PathFilter};
 use crate::stage::why::{Reason, Wanted, explain};
+use crate::stage::{Commits, StageDescription, StageName};
 
 use super::sources::MappingSource;
 
 /// At most this many changed files are named in one line.
 const NAMED_FILES: usize = 5;
 
-/// The reasons of a stage, each with the files it is about.
-pub fn reasons(wanted: &Wanted<'_>, stored: &[StageDescription], mappings: &[MappingSource]) -> Vec<Reason> {
+/// The reasons of a stage, each with the files it is about. `stands_at` is where the stage before stands.
+pub fn reasons(
+    wanted: &Wanted<'_>,
+    stored: &[StageDescription],
+    mappings: &[MappingSource],
+    stands_at: Option<&Commits>,
+) -> Vec<Reason> {
+    // A stage that only carries changes is explained by them, whatever was built before.
+    if let (StageName::GitCache | StageName::GitLatestPatch, Some(stands_at)) = (wanted.name, stands_at) {
+        let reasons = sources_since(stands_at, mappings);
+        if !reasons.is_empty() {
+            return reasons;
+        }
+    }
     let mut explanation = explain(wanted, stored);
     if let Some(earlier) = &explanation.earlier {
         for reason in &mut explanation.reasons {
@@ -35,6 +49,21 @@ pub fn lines(reasons: &[Reason]) -> Vec<String> {
     reasons.iter().map(line).collect()
 }
 
+/// What changed in each mapping since the commits of the stage before.
+fn sources_since(stands_at: &Commits, mappings: &[MappingSource]) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for source in mappings {
+        let Some(from) = stands_at.get(&source.id).filter(|from| **from != source.commit) else { continue };
+        let files = changed_paths(source, source.filter(), from);
+        if !files.is_empty() {
+            let name = mapping::display(&source.mapping);
+            let text = format!("the sources of {name} have changed since {from:.12}");
+            reasons.push(Reason { kind: DependencyKind::Patch.as_str().to_owned(), subject: name, text, files });
+        }
+    }
+    reasons
+}
+
 /// What changed between the commit of the earlier stage and now, limited to what the reason is about. Nothing when git
 /// cannot tell; the reason stands without it.
 fn changed_files(reason: &Reason, earlier: &StageDescription, mappings: &[MappingSource]) -> Vec<String> {
@@ -52,13 +81,16 @@ fn changed_files(reason: &Reason, earlier: &StageDescription, mappings: &[Mappin
             _ => continue,
         }
         let Some(from) = crate::stage::labels::commit(&earlier.labels, &source.id) else { continue };
-        let spec = crate::git::ArchiveSpec { filter, to: "/".to_owned(), uid: 0, gid: 0, mtime: 0 };
-        let repo = &source.repo;
-        if repo.contains(&from)
-            && let Ok(patch) = repo.patch(&from, &source.commit, &spec)
-        {
-            files.extend(patch.changes().iter().map(|change| change.path.display().to_string()));
-        }
+        files.extend(changed_paths(source, filter, &from));
     }
     files
+}
+
+/// Paths that differ between a commit and now; nothing when git cannot tell.
+fn changed_paths(source: &MappingSource, filter: PathFilter, from: &CommitId) -> Vec<String> {
+    let spec = ArchiveSpec { filter, to: "/".to_owned(), uid: 0, gid: 0, mtime: 0 };
+    match source.repo.patch(from, &source.commit, &spec) {
+        Ok(patch) => patch.changes().iter().map(|change| change.path.display().to_string()).collect(),
+        Err(_) => Vec::new(),
+    }
 }

@@ -235,7 +235,7 @@ async fn run_commands(
     let interpreter = interpreter(site, step, log).await?;
     let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
     let spec = ContainerSpec {
-        name: format!("werf.build.{}", random_name()?),
+        name: crate::ids::random_name("werf.build.")?,
         command: run.command,
         env: vec![("COLUMNS".to_owned(), log.width().to_string())],
         user: Some("0:0".to_owned()),
@@ -357,15 +357,4 @@ async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::R
     }
     log.warn("the image has no bash and this host has no bash-static: /bin/sh runs the commands (install the package bash-static)");
     Ok(Interpreter::Sh)
-}
-
-fn random_name() -> anyhow::Result<String> {
-    let mut bytes = [0u8; 10];
-    getrandom::fill(&mut bytes).map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
-    const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    Ok(bytes
-        .iter()
-        .filter_map(|byte| LETTERS.get(usize::from(*byte) % LETTERS.len()))
-        .map(|&b| char::from(b))
-        .collect())
 }

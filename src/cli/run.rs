@@ -118,7 +118,12 @@ async fn embedded(
     app: &App,
 ) -> anyhow::Result<ExitCode> {
     let config = ground.runtime.inspect(image.as_str()).await?.context("the image is gone")?.config;
+    let name = match options.spec.name.as_str() {
+        "" => crate::ids::random_name("werf.run.")?,
+        name => name.to_owned(),
+    };
     let spec = ContainerSpec {
+        name,
         command: words(&config, options, command)?,
         terminal: options.terminal,
         ..options.spec.clone()

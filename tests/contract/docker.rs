@@ -43,7 +43,7 @@ async fn bed() -> Option<Bed> {
 async fn connect_error(host: &str) -> DockerError {
     let options = DockerOptions {
         host: Some(host.to_owned()),
-        logins: Arc::new(|_: &str| Ok(None)),
+        docker_config: slipway::registry::DockerConfig::default(),
         tmp_dir: std::env::temp_dir(),
         clock: Clock::System,
     };
