@@ -23,7 +23,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-pub use error::{Error, Executing};
+pub use error::{Error, Executing, Fault};
 pub use functions::Functions;
 pub use limits::Limits;
 pub use value::{Element, List, Map, Object, Value};

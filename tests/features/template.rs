@@ -1,6 +1,8 @@
 //! Templates render as Go's text/template with sprig renders them. The expected texts of `tests/corpus/template` were
 //! recorded from those two, errors included.
 
+#![allow(clippy::expect_used)] // The helpers of tests may, as tests do.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
