@@ -17,11 +17,13 @@ mod printf;
 mod quote;
 mod sprig;
 mod value;
+pub mod werf;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-pub use error::{Error, Executing};
+pub use error::{Error, Executing, Fault};
 pub use functions::Functions;
 pub use limits::Limits;
 pub use value::{Element, List, Map, Object, Value};
