@@ -4,6 +4,7 @@ use super::exec::Engine;
 use super::functions::{Args, Outcome, Row, table};
 use super::printf;
 use super::value::{List, Value};
+use super::yaml;
 
 /// The table.
 pub const ROWS: &[Row] = table! {
@@ -26,6 +27,10 @@ pub const ROWS: &[Row] = table! {
     "include" (Str, Any) => |engine, args| engine.include(args.str(0), args.any(1)),
     "tpl" (Str, Any) => |engine, args| engine.tpl(&args.str(0).into(), args.any(1)),
     "required" (Str, Any) => required,
+    "fromYaml" (Str) => |_, args| from_yaml(args),
+    "fromYamlArray" (Str) => |_, args| from_yaml_list(args),
+    "toYaml" (Any) => |engine, args| Ok(Value::from(yaml::print(&engine.budget, args.any(0)).unwrap_or_default())),
+    "mustToYaml" (Any) => |engine, args| text(yaml::print(&engine.budget, args.any(0))),
     "env" (Str) => |engine, args| Ok(Value::from(variable(engine, args.str(0)))),
     "expandenv" (Str) => expand_variables,
 };
@@ -243,6 +248,23 @@ fn required(_: &Engine<'_>, args: Args<'_>) -> Outcome {
         Value::Nil => Err(args.str(0).into()),
         Value::Str(text) if text.is_empty() => Err(args.str(0).into()),
         value => Ok(value.clone()),
+    }
+}
+
+/// A map; bad YAML, or YAML that is no map, is an error.
+fn from_yaml(args: Args<'_>) -> Outcome {
+    match yaml::parse(args.str(0))? {
+        Value::Nil => Ok(Value::map()),
+        map @ Value::Map(_) => Ok(map),
+        other => Err(format!("the YAML text is no map but a {}", other.kind()).into()),
+    }
+}
+
+fn from_yaml_list(args: Args<'_>) -> Outcome {
+    match yaml::parse(args.str(0))? {
+        Value::Nil => Ok(Value::list(Vec::new())),
+        list @ Value::List(_) => Ok(list),
+        other => Err(format!("the YAML text is no list but a {}", other.kind()).into()),
     }
 }
 

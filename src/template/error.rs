@@ -72,6 +72,18 @@ impl Error {
         Self { executing, cause, ..Self::located(source, offset, message) }
     }
 
+    /// Its own part of the text, without the cause.
+    fn write_link(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "template: {}", self.name)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if let Some(Executing { template, expression }) = &self.executing {
+            write!(f, ":{}: executing {} at <{expression}>", self.column, super::quote::quote(template))?;
+        }
+        write!(f, ": {}", self.message)
+    }
+
     fn located(source: &Source, offset: usize, message: String) -> Self {
         let before = source.text.get(..offset).unwrap_or(&source.text);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
@@ -96,10 +108,11 @@ impl Error {
         error
     }
 
-    /// The line at fault with a mark under the column, for the innermost failure:
+    /// The line at fault with a mark under the column, for the innermost failure. Here the column counts from 1, as in
+    /// editors:
     ///
     /// ```text
-    ///   --> werf.yaml:7:12
+    ///   --> werf.yaml:7:11
     ///    |
     ///  7 | image: {{ required "no name" .name }}
     ///    |           ^
@@ -115,7 +128,9 @@ impl Error {
         let blank: String = marked.chars().map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         format!(
             "{margin}--> {}:{}:{}\n{margin} |\n{number} | {shown}\n{margin} | {blank}^",
-            origin.name, origin.line, origin.column
+            origin.name,
+            origin.line,
+            origin.column + 1
         )
     }
 }
@@ -141,19 +156,22 @@ fn window(line: &str, column: usize) -> (String, String) {
 }
 
 impl fmt::Display for Error {
+    /// The chain of includes from the outermost in; of a very long one only its ends.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "template: {}", self.name)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
+        const ENDS: usize = 5;
+        let mut chain = vec![self];
+        while let Some(cause) = chain.last().and_then(|error| error.cause.as_deref()) {
+            chain.push(cause);
         }
-        if let Some(Executing { template, expression }) = &self.executing {
-            write!(f, ":{}: executing {} at <{expression}>", self.column, super::quote::quote(template))?;
+        let hidden = ENDS..chain.len().saturating_sub(ENDS);
+        for (index, error) in chain.iter().enumerate() {
+            if !hidden.contains(&index) {
+                error.write_link(f)?;
+            } else if index == hidden.start {
+                write!(f, "… {} more …: ", hidden.len())?;
+            }
         }
-        write!(f, ": {}", self.message)?;
-        match &self.cause {
-            Some(cause) => write!(f, "{cause}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

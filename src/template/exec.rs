@@ -524,7 +524,10 @@ impl<'t> Frame<'t, '_> {
                 let values = self.values(dot, arguments, last)?;
                 match object.call(name, &values) {
                     Some(result) => self.outcome(At::expr(expr), name, result.map_err(Failure::from)),
-                    None => Err(self.error(format!("can't evaluate field {name} in type {}", receiver.type_name()))),
+                    None => {
+                        self.stand(expr);
+                        Err(self.error(format!("can't evaluate field {name} in type {}", receiver.type_name())))
+                    }
                 }
             }
             _ => Err(self.error(format!("can't evaluate field {name} in type {}", receiver.type_name()))),

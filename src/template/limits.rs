@@ -17,7 +17,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 1000, text: 64 << 20, elements: 1 << 20, steps: 50_000_000 }
+        Self { depth: 1000, text: 64 << 20, elements: 1 << 20, steps: 20_000_000 }
     }
 }
 

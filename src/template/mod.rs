@@ -17,6 +17,8 @@ mod printf;
 mod quote;
 mod sprig;
 mod value;
+pub mod werf;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

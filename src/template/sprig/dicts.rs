@@ -131,6 +131,7 @@ fn merge(engine: &Engine<'_>, into: &Map, from: &Map, winner: Winner, depth: usi
                 }
             }
             (Some(old), _) if winner == Winner::Destination && !is_empty(&old) => {}
+            (None, Value::Nil) if winner == Winner::Destination => {}
             _ => into.set(key, value),
         }
     }

@@ -75,12 +75,12 @@ fn prepend(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
 fn concat(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
     let mut all = Vec::new();
     for value in args.0 {
-        let Value::List(list) = value else {
-            items(value, "concat type")?;
-            return Err(format!("Cannot concat type {} as list", value.kind()).into());
+        let items = match value {
+            Value::List(_) | Value::Nil => items(value, "concat type")?,
+            other => return Err(format!("Cannot concat type {} as list", other.kind()).into()),
         };
-        engine.budget.elements(all.len() + list.items().len())?;
-        all.extend_from_slice(list.items());
+        engine.budget.elements(all.len() + items.len())?;
+        all.extend_from_slice(items);
     }
     Ok(Value::list(all))
 }
@@ -127,9 +127,10 @@ fn has(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn slice(_: &Engine<'_>, args: Args<'_>) -> Outcome {
-    let Value::List(list) = args.any(0) else {
-        items(args.any(0), "slice")?;
-        return Err(format!("list should be type of slice or array but {}", args.any(0).kind()).into());
+    let list = match args.any(0) {
+        Value::List(list) => list,
+        Value::Nil => return items(args.any(0), "slice").map(|_| Value::Nil),
+        other => return Err(format!("list should be type of slice or array but {}", other.kind()).into()),
     };
     let length = list.items().len();
     if length == 0 {

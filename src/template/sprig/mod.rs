@@ -9,6 +9,7 @@ mod lists;
 mod math;
 mod paths;
 mod regexes;
+mod semver;
 mod strings;
 mod types;
 
@@ -29,6 +30,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         regexes::ROWS,
         paths::ROWS,
         encoding::ROWS,
+        semver::ROWS,
     ]
     .into_iter()
     .flatten()

@@ -18,8 +18,8 @@ pub const ROWS: &[Row] = table! {
     "title" (Str) => |_, a| text(title(a.str(0))),
     "untitle" (Str) => |_, a| text(untitle(a.str(0))),
     "swapcase" (Str) => |_, a| text(swap_case(a.str(0))),
-    "snakecase" (Str) => |_, a| text(words(a.str(0)).join("_")),
-    "kebabcase" (Str) => |_, a| text(words(a.str(0)).join("-")),
+    "snakecase" (Str) => |_, a| text(words(a.str(0), '_')),
+    "kebabcase" (Str) => |_, a| text(words(a.str(0), '-')),
     "camelcase" (Str) => |_, a| text(camel_case(a.str(0))),
     "repeat" (Int, Str) => repeat,
     "substr" (Int, Int, Str) => substr,
@@ -265,51 +265,90 @@ fn sort_alpha(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
     Ok(Value::strings(texts))
 }
 
-/// The words of a name in any style, in small letters.
-fn words(text: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut word = String::new();
-    let mut chars = text.chars().peekable();
-    let mut before: Option<char> = None;
-    while let Some(c) = chars.next() {
-        let joint = matches!(c, '_' | '-' | ' ');
-        let next = chars.peek().copied();
-        if joint || begins_word(before, c, next) {
-            if !word.is_empty() {
-                words.push(std::mem::take(&mut word));
-            }
-        }
-        if !joint {
-            word.push(lower(c));
-        }
-        before = Some(c);
-    }
-    if !word.is_empty() {
-        words.push(word);
-    }
-    words
+/// What stands for a boundary between words already.
+fn is_joint(c: char) -> bool {
+    matches!(c, '_' | '-' | ' ')
 }
 
-fn begins_word(before: Option<char>, c: char, next: Option<char>) -> bool {
-    let Some(before) = before else { return false };
-    if c.is_uppercase() {
-        let ends_acronym = before.is_uppercase() && next.is_some_and(char::is_lowercase);
-        return before.is_lowercase() || before.is_numeric() || ends_acronym;
-    }
-    c.is_numeric() && before.is_alphabetic()
-}
-
-fn camel_case(text: &str) -> String {
+/// A name in any style as words in small letters with `joint` between them. Digits belong to the word before, unless a
+/// small letter follows; capitals in a row are one word, up to the one before a small letter.
+fn words(name: &str, joint: char) -> String {
+    let chars: Vec<char> = name.chars().collect();
     let mut out = String::new();
-    let mut begins = true;
-    for c in text.chars() {
-        match c {
-            '_' | '-' | ' ' => begins = true,
-            _ => {
-                out.push(if begins { upper(c) } else { c });
-                begins = false;
+    let mut at = 0;
+    let mut after_word = false;
+    while let Some(c) = chars.get(at).copied() {
+        let end = word_end(&chars, at);
+        if is_joint(c) {
+            out.push(joint);
+        } else {
+            if after_word && c.is_alphanumeric() {
+                out.push(joint);
             }
+            out.extend(chars.get(at..end).unwrap_or_default().iter().copied().map(lower));
+        }
+        after_word = c.is_alphanumeric();
+        at = end;
+    }
+    out
+}
+
+/// Where the word, or the single other character, that starts at `at` ends.
+fn word_end(chars: &[char], at: usize) -> usize {
+    let run = |from: usize, is: fn(char) -> bool| from + chars.iter().skip(from).take_while(|c| is(**c)).count();
+    let is = |at: usize, is: fn(char) -> bool| chars.get(at).copied().is_some_and(is);
+    let small: fn(char) -> bool = |c| c.is_alphabetic() && !c.is_uppercase();
+    let digit: fn(char) -> bool = char::is_numeric;
+    // Digits behind a word are its own unless a small letter follows them.
+    let with_digits = |end: usize| {
+        let after = run(end, digit);
+        if is(after, small) { end } else { after }
+    };
+    if is(at, digit) {
+        return run(at, |c| c.is_numeric() || (c.is_alphabetic() && !c.is_uppercase()));
+    }
+    if is(at, small) {
+        return with_digits(run(at, small));
+    }
+    if !is(at, char::is_uppercase) {
+        return at + 1;
+    }
+    let capitals = run(at, char::is_uppercase);
+    match is(capitals, small) {
+        true if capitals - at > 1 => capitals - 1,
+        true => with_digits(run(capitals, small)),
+        false => with_digits(capitals),
+    }
+}
+
+/// Words without what stood between them, each with a capital; capitals in a row that begin a word become small behind
+/// the first.
+fn camel_case(name: &str) -> String {
+    let inner = name.trim_matches(is_joint);
+    let Some(start) = name.find(inner).filter(|_| !inner.is_empty()) else { return name.to_owned() };
+    let mut out: String = name.get(..start).unwrap_or_default().to_owned();
+    let mut words = inner.split(is_joint).peekable();
+    let mut joints = inner.chars().filter(|c| is_joint(*c));
+    while let Some(word) = words.next() {
+        if word.is_empty() {
+            // Of several joints in a row all but one stay.
+            out.extend(joints.next());
+            continue;
+        }
+        let capitals = word.chars().take_while(|c| c.is_uppercase()).count();
+        for (index, c) in word.chars().enumerate() {
+            out.push(if index == 0 {
+                upper(c)
+            } else if index < capitals {
+                lower(c)
+            } else {
+                c
+            });
+        }
+        if words.peek().is_some_and(|next| !next.is_empty()) {
+            joints.next();
         }
     }
+    out.push_str(name.get(start + inner.len()..).unwrap_or_default());
     out
 }
