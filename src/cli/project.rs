@@ -47,6 +47,7 @@ impl Draft {
         let file = path.strip_prefix(&project_dir).unwrap_or(&path).display().to_string();
         let source = Source { file: file.clone(), text: text(&path, std::fs::read(&path))?, templates };
         let rendered = config::render(&source, project_tree(&project_dir), &variables(env))?;
+        let file = if rendered.text == source.text { file } else { format!("{file} (rendered)") };
         Ok(Self { rendered, project_dir, file })
     }
 
@@ -57,7 +58,10 @@ impl Draft {
             directory_name: directory_name(&self.project_dir),
         };
         let Rendered { text: rendered, mut warnings } = self.rendered;
-        let loaded = config::parse(&rendered, &self.file, &options)?;
+        let loaded = match config::parse(&rendered, &self.file, &options) {
+            Ok(loaded) => loaded,
+            Err(error) => return Err(error.after(warnings)),
+        };
         warnings.extend(loaded.warnings);
         let (config, sections) = (loaded.config, loaded.sections);
         Ok(Project { project_dir: self.project_dir, config, sections, rendered, warnings })

@@ -1,9 +1,12 @@
 //! From templates to text (spec/build.md 1.2).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::error::Error;
 use crate::file_tree::FileTree;
+use crate::template::werf::{Warnings, root_data};
+use crate::template::{self, Functions, Limits, Set};
 
 /// What there is to render.
 #[derive(Clone, Debug)]
@@ -23,16 +26,36 @@ pub struct Rendered {
 }
 
 /// Renders the main file. `files` is the project; `environment` is what `env` reads.
+///
+/// # Errors
+/// [`Error::Template`], with the place in the main file or in one of the templates.
 pub fn render(
     source: &Source,
     files: FileTree<'static>,
     environment: &BTreeMap<String, String>,
 ) -> Result<Rendered, Error> {
-    let _ = (files, environment);
-    if source.text.contains("{{") {
-        return Err(Error::NoTemplates { file: source.file.clone() });
+    let warnings = Rc::new(Warnings::default());
+    let data = root_data(Rc::new(files), Rc::clone(&warnings));
+    let mut set = Set::new(Functions::standard(environment.clone()), Limits::default());
+    let templates = source.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+    let text = templates
+        .chain([(ROOT, source.text.as_str())])
+        .try_for_each(|(name, text)| set.parse(name, text))
+        .and_then(|()| set.execute(ROOT, &data))
+        .map_err(|error| Error::Template { file: source.file.clone(), error: Box::new(named(error, &source.file)) })?;
+    Ok(Rendered { text, warnings: warnings.take() })
+}
+
+/// What the main file is called among the templates.
+const ROOT: &str = "werfConfig";
+
+/// The error with the main file named as the user knows it.
+fn named(mut error: template::Error, file: &str) -> template::Error {
+    if error.name == ROOT {
+        file.clone_into(&mut error.name);
     }
-    Ok(Rendered { text: source.text.clone(), warnings: Vec::new() })
+    error.cause = error.cause.map(|cause| Box::new(named(*cause, file)));
+    error
 }
 
 /// Which of the files under the templates directory are templates, in the order they are parsed: directory by directory,

@@ -166,3 +166,128 @@ fn deprecations_are_warnings() {
     assert_eq!(printed(&output), "web\nbase\n");
     insta::assert_snapshot!(output.stderr, @"WARNING: `fromImageArtifact` of `web` is deprecated: declare the source as an image and use `fromImage`");
 }
+
+#[test]
+fn templates_see_each_other_wherever_they_are() {
+    let project = Project::new("{{ include \"a/b.tmpl\" . }}{{ template \"shared\" . }}{{ include \"own\" . }}---\nimage: web\nfrom: debian:12\n")
+        .file(".werf/a/b.tmpl", "configVersion: 1\n")
+        .file(".werf/z.tmpl", "{{ define \"shared\" }}project: app\n{{ end }}{{ define \"own\" }}# z\n{{ end }}")
+        .file(".werf/a/y.tmpl", "{{ define \"own\" }}# a/y\n{{ end }}")
+        .file(".werf/note.md", "{{ broken");
+    let output = project.run(&["render"]);
+    assert_eq!(printed(&output), "configVersion: 1\nproject: app\n# z\n---\nimage: web\nfrom: debian:12\n");
+    let elsewhere = Project::new("{{ include \"x.tmpl\" . }}").file("templates/x.tmpl", META);
+    let directory = elsewhere.path().join("templates");
+    assert_eq!(printed(&elsewhere.run(&["render", "--config-templates-dir", directory.to_str().unwrap()])), META);
+}
+
+#[test]
+fn a_missing_file_is_empty_with_a_warning() {
+    let output = Project::new(&format!("{META}# [{{{{ .Files.Get \"no/such\" }}}}]\n")).run(&["render"]);
+    assert_eq!(printed(&output), format!("{META}# []\n"));
+    assert!(output.stderr.starts_with("WARNING: ") && output.stderr.contains("no/such"), "{}", output.stderr);
+}
+
+/// Without the file a mistake would be a riddle.
+#[test]
+fn a_mistake_after_a_missing_file_names_the_file() {
+    let project = Project::new(&format!("{META}image: web\nfrom: {{{{ .Files.Get \"base\" }}}}\n"));
+    insta::assert_snapshot!(project.run(&["list"]).stderr, @r#"
+    Error: exactly one of `from`, `fromImage`, `fromImageArtifact` is required
+     --> werf.yaml (rendered):4:1
+    > 4 | image: web
+      5 | from:
+    hint: rendering warned: `.Files.Get "base"`: there is no such file in the project, an empty text is used
+    "#);
+}
+
+#[test]
+fn globs_follow_links_to_files_only_and_stay_in_the_project() {
+    let outside = Project::new("").file("secret/x.yaml", "secret");
+    let project = Project::new(&format!(
+        "{META}{{{{ range $path, $text := .Files.Glob \"**/x.yaml\" }}}}# {{{{ $path }}}}: {{{{ $text }}}}\n{{{{ end }}}}"
+    ))
+    .file("x.yaml", "1")
+    .file("a/b/x.yaml", "2");
+    std::os::unix::fs::symlink("../x.yaml", project.path().join("a/x.yaml")).unwrap();
+    std::os::unix::fs::symlink("a", project.path().join("linked")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret"), project.path().join("c")).unwrap();
+    fs::create_dir(project.path().join("d")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("secret/x.yaml"), project.path().join("d/x.yaml")).unwrap();
+    let output = project.run(&["render"]);
+    assert_eq!(printed(&output), format!("{META}# a/b/x.yaml: 2\n# a/x.yaml: 1\n# x.yaml: 1\n"));
+}
+
+#[test]
+fn a_key_set_on_the_root_is_seen_by_partials() {
+    let project = Project::new(
+        "{{ $_ := set . \"Base\" \"debian:12\" }}{{ tpl (.Files.Get \"part.yaml\") . }}from: {{ include \"base\" . }}\n\
+         {{ define \"base\" }}{{ .Base }}{{ end }}",
+    )
+    .file("part.yaml", "configVersion: 1\nproject: app\n---\nimage: {{ .Base | replace \":\" \"-\" }}\n");
+    assert_eq!(
+        printed(&project.run(&["render"])),
+        "configVersion: 1\nproject: app\n---\nimage: debian-12\nfrom: debian:12\n"
+    );
+}
+
+#[test]
+fn variables_come_from_the_environment_and_unset_ones_are_empty() {
+    let project = Project::new(&format!(
+        "{META}# {{{{ env \"NAME\" }}}}, {{{{ env \"NO_SUCH\" }}}}, {{{{ expandenv \"$NAME!\" }}}}\n"
+    ));
+    assert_eq!(printed(&project.program(&["render"]).env("NAME", "value").run()), format!("{META}# value, , value!\n"));
+}
+
+#[test]
+fn a_mistake_in_a_template_has_its_place() {
+    let told = |project: &Project| {
+        let output = project.run(&["render"]);
+        assert_eq!((output.code, output.stdout.as_str()), (1, ""));
+        output.stderr
+    };
+    insta::assert_snapshot!(told(&Project::new(&format!("{META}image: {{{{ .Files.Get }}}}\n"))), @r#"
+    Error: cannot parse config werf.yaml: template: werf.yaml:4:16: executing "werfConfig" at <.Files.Get>: error calling Get: `.Files.Get` takes one argument, got 0
+     --> werf.yaml:4:17
+      |
+    4 | image: {{ .Files.Get }}
+      |                 ^
+    "#);
+    insta::assert_snapshot!(told(&Project::new(&format!("{META}image: {{{{ if }}}}\n"))), @"
+    Error: cannot parse config werf.yaml: template: werf.yaml:4: missing value for if
+     --> werf.yaml:4:14
+      |
+    4 | image: {{ if }}
+      |              ^
+    ");
+    let project = Project::new(&format!("{META}{{{{ include \"part.tmpl\" . }}}}\n"));
+    let project = project.file(".werf/part.tmpl", "image: web\nfrom: {{ index .Files 1 }}\n");
+    insta::assert_snapshot!(told(&project), @r#"
+    Error: cannot parse config werf.yaml: template: werf.yaml:4:3: executing "werfConfig" at <include "part.tmpl" .>: error calling include: template: part.tmpl:2:9: executing "part.tmpl" at <index .Files 1>: error calling index: can't index item of type config.files
+     --> part.tmpl:2:10
+      |
+    2 | from: {{ index .Files 1 }}
+      |          ^
+    "#);
+    insta::assert_snapshot!(told(&Project::new("{{ .Files.Get \"../../etc/passwd\" }}")), @r#"
+    Error: cannot parse config werf.yaml: template: werf.yaml:1:9: executing "werfConfig" at <.Files.Get>: error calling Get: the path `../../etc/passwd` leaves the project directory
+     --> werf.yaml:1:10
+      |
+    1 | {{ .Files.Get "../../etc/passwd" }}
+      |          ^
+    "#);
+}
+
+#[test]
+fn mistakes_in_rendered_text_count_its_lines() {
+    let project = Project::new(
+        "{{ include \"meta\" . }}image: web\nform: x\n{{ define \"meta\" }}configVersion: 1\nproject: app\n---\n{{ end }}",
+    );
+    insta::assert_snapshot!(project.run(&["list"]).stderr, @"
+    Error: unknown field `form`
+     --> werf.yaml (rendered):5:1
+      4 | image: web
+    > 5 | form: x
+    hint: did you mean `from` instead of `form`?
+    ");
+}
