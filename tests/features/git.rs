@@ -722,3 +722,45 @@ fn credentials_in_a_url_are_used_and_left_nowhere() {
     let error = remotes.fetch(&at("ci:wr0ng@")).err().unwrap();
     assert_snapshot!(error.to_string().replace(&address, "HOST"), @"`git fetch` failed for `http://HOST/.git`: fatal: Authentication failed for 'http://HOST/.git/'");
 }
+
+/// Prints how long questions about 100 000 files take: `cargo test measure_large -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn measure_large_repository() {
+    let repo = GitRepo::new();
+    let path = |n: usize| format!("d{}/e{}/file-{n}.{}", n / 5000, n / 100 % 50, ["py", "js", "txt"][n % 3]);
+    let mut stream = String::new();
+    for (commit, step) in [("first", 1), ("second", 25)] {
+        stream += &format!("commit refs/heads/main\ncommitter T <t@example.com> 1600000000 +0000\ndata 1\nx\n");
+        for n in (0..100_000).step_by(step) {
+            let content = format!("{commit} content of {n}\n").repeat(n % 50);
+            stream += &format!("M 100644 inline {}\ndata {}\n{content}\n", path(n), content.len());
+        }
+    }
+    repo.fast_import(&stream);
+    let (from, to) = (repo.git(["rev-parse", "HEAD~1"]).parse().unwrap(), repo.head());
+    let git = open(&repo);
+    let timed = |what: &str, act: &dyn Fn() -> usize| {
+        let start = std::time::Instant::now();
+        let count = act();
+        println!("{what}: {count} in {:.0?}", start.elapsed());
+    };
+    let sum = |pattern: &str| {
+        git.checksum(&to, &PathFilter::everything(), &[pattern.to_owned()])
+            .unwrap()
+            .iter()
+            .flat_map(|s| &s.checksum)
+            .count()
+    };
+    timed("checksum d7", &|| sum("d7"));
+    timed("checksum d7/**/*.py", &|| sum("d7/**/*.py"));
+    timed("checksum **/*.py", &|| sum("**/*.py"));
+    timed("archive, list", &|| git.archive(&to, &spec("", "/app")).unwrap().files());
+    let archive = git.archive(&to, &spec("", "/app")).unwrap();
+    timed("archive, walk", &|| archive.entries().unwrap().map(Result::unwrap).count());
+    timed("patch, list", &|| git.patch(&from, &to, &spec("", "/app")).unwrap().changes().len());
+    let patch = git.patch(&from, &to, &spec("", "/app")).unwrap();
+    timed("patch, walk", &|| patch.entries().unwrap().map(Result::unwrap).count());
+    timed("git ls-tree", &|| repo.git(["ls-tree", "-r", to.as_str()]).lines().count());
+    timed("git diff --name-only", &|| repo.git(["diff", "--name-only", from.as_str(), to.as_str()]).lines().count());
+}
