@@ -102,6 +102,9 @@ impl Explain for Error {
             Self::LfsMissing { .. } => "run `git lfs fetch` in the repository before".to_owned(),
             Self::TooLarge { .. } => "keep such a file in git LFS, or exclude it with `excludePaths`".to_owned(),
             Self::BadTree { .. } => "rename it, or exclude it with `excludePaths`".to_owned(),
+            Self::MergeConflict { .. } => {
+                "the stage before was built from a merge that cannot be made again: rebuild it, or pass commits that still merge".to_owned()
+            }
             Self::NoProgram => "install git: slipway reads repositories by itself, but fetches them with git".to_owned(),
             Self::Program { remote_failed: true, .. } => {
                 "check the URL, the network, and that the credentials or ssh keys given allow to read it".to_owned()

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use insta::assert_snapshot;
 use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo, VirtualMerge};
 use slipway::ids::CommitId;
 use slipway::layer::LayerSource;
 use slipway::stage::mapping::PathFilter;
@@ -721,6 +721,52 @@ fn credentials_in_a_url_are_used_and_left_nowhere() {
     }
     let error = remotes.fetch(&at("ci:wr0ng@")).err().unwrap();
     assert_snapshot!(error.to_string().replace(&address, "HOST"), @"`git fetch` failed for `http://HOST/.git`: fatal: Authentication failed for 'http://HOST/.git/'");
+}
+
+#[test]
+fn a_virtual_merge_is_made_again_when_its_commit_is_gone() {
+    let repo = GitRepo::new();
+    repo.write("shared", "1\n2\n3\n4\n5\n").commit("first");
+    repo.git(["checkout", "--quiet", "-b", "topic"]);
+    let from = repo.write("shared", "1\n2\n3\n4\nfive\n").write("topic", "t").commit("topic");
+    repo.git(["checkout", "--quiet", "main"]);
+    let into = repo.write("shared", "one\n2\n3\n4\n5\n").write("main", "m").commit("main");
+    repo.git(["checkout", "--quiet", "--detach"]);
+    repo.git(["merge", "--quiet", "--no-ff", "-m", "virtual", "topic"]);
+    let merge = repo.head();
+    let git = open(&repo);
+    let base = VirtualMerge { from, into: into.clone() };
+    assert_eq!(git.merged_by(&merge).unwrap(), Some(base.clone()));
+    assert_eq!(git.merged_by(&into).unwrap(), None);
+    let next = repo.write("more", "x").commit("next");
+    repo.git(["checkout", "--quiet", "main"]);
+    let objects = || repo.git(["count-objects", "-v"]);
+    let before = objects();
+    let patch = git.patch_since_merge(&base, &next, &spec("", "/app")).unwrap();
+    assert_eq!(listing(&patch), [r#"f 644 0:0 app/more "x""#]);
+    assert_eq!(patch.checksum(), git.patch(&merge, &next, &spec("", "/app")).unwrap().checksum());
+    assert_eq!(objects(), before, "nothing is written to the repository");
+    repo.git(["checkout", "--quiet", "topic"]);
+    let from = repo.write("main", "other").commit("conflict");
+    let conflict = VirtualMerge { from: from.clone(), into: into.clone() };
+    let error = message(git.patch_since_merge(&conflict, &next, &spec("", "/app")), &repo);
+    assert_snapshot!(error.replace(from.as_str(), "FROM").replace(into.as_str(), "INTO"), @"commits INTO and FROM cannot be merged without conflicts in git repository `REPO`");
+}
+
+#[test]
+fn a_repository_of_somebody_else_needs_trust() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let repo = GitRepo::new();
+    repo.write("a", "1").commit("first");
+    let give = |path: &Path| std::os::unix::fs::chown(path, Some(12345), None).unwrap();
+    give(repo.path());
+    let error = Repo::open(repo.path()).err().unwrap();
+    assert_snapshot!(error.hints().join("\n").replace(&repo.path().display().to_string(), "REPO"), @"if you trust its owner, run `git config --global --add safe.directory REPO`");
+    assert_snapshot!(message::<()>(Err(error), &repo), @"git repository `REPO` belongs to user 12345, and slipway runs as user 0");
+    assert!(Repo::open_trusted(repo.path()).unwrap().head().is_ok());
 }
 
 /// Prints how long questions about 100 000 files take: `cargo test measure_large -- --ignored --nocapture`.
