@@ -769,6 +769,60 @@ fn a_repository_of_somebody_else_needs_trust() {
     assert!(Repo::open_trusted(repo.path()).unwrap().head().is_ok());
 }
 
+/// Hostile input 24: names of branches and tags are looked up, and never become arguments.
+#[test]
+fn hostile_24_reference_names_are_only_names() {
+    let origin = GitRepo::new();
+    let commit = origin.write("a", "1").commit("first");
+    let names = ["$(touch pwned)", "--upload-pack=touch pwned", "emoji-🚢", &"n".repeat(240), "`id`;'\""];
+    let names = names.map(|name| name.replace(' ', "${IFS}"));
+    let git = git2::Repository::open(origin.path()).unwrap();
+    for name in &names {
+        for kind in ["heads", "tags"] {
+            let id = git2::Oid::from_str(commit.as_str()).unwrap();
+            git.reference(&format!("refs/{kind}/{name}"), id, false, "").unwrap();
+        }
+    }
+    let clone = Remotes::new(origin.beside("cache"), access()).fetch(&remote(&origin)).unwrap();
+    for name in &names {
+        assert_eq!(clone.resolve(&GitReference::Branch(name.clone())).unwrap(), commit);
+        assert_eq!(clone.resolve(&GitReference::Tag(name.clone())).unwrap(), commit);
+    }
+    for name in ["../../HEAD", "a\nb", "main^", "main~1", ""] {
+        assert!(clone.resolve(&GitReference::Branch(name.into())).is_err(), "{name:?}");
+    }
+}
+
+/// Hostile input 27: what makes git see another history than the objects tell.
+#[test]
+fn hostile_27_replacements_and_grafts_change_nothing() {
+    let repo = GitRepo::new();
+    let first = repo.write("a", "1").commit("first");
+    let second = repo.write("a", "2").commit("second");
+    repo.git(["replace", second.as_str(), first.as_str()]);
+    repo.write(".git/info/grafts", format!("{second}\n"));
+    let git = open(&repo);
+    assert!(git.is_ancestor(&first, &second).unwrap());
+    assert!(listing(&git.archive(&second, &spec("", "/app")).unwrap())[1].ends_with("\"2\""));
+    let shared = GitRepo::cloned(["clone", "--quiet", "--shared", &repo.path().display().to_string()]);
+    assert_eq!(open(&shared).archive(&first, &spec("", "/app")).unwrap().files(), 1);
+}
+
+/// Hostile input 26: a directory with more files than anybody needs.
+#[test]
+fn hostile_26_a_wide_tree_is_walked() {
+    let repo = GitRepo::new();
+    repo.write("x", "x").commit("first");
+    let blob = repo.git(["rev-parse", "HEAD:x"]);
+    let names: Vec<String> = (0..200_000).map(|n| format!("{n:06}")).collect();
+    let entries: Vec<_> = names.iter().map(|name| ("100644", name.as_bytes(), blob.as_str())).collect();
+    let commit = raw_tree(&repo, &entries);
+    let git = open(&repo);
+    assert_eq!(git.archive(&commit, &spec("", "/app")).unwrap().files(), 200_000);
+    let sums = git.checksum(&commit, &PathFilter::everything(), &["*9".to_owned()]).unwrap();
+    assert!(sums[0].checksum.is_some());
+}
+
 /// Prints how long questions about 100 000 files take: `cargo test measure_large -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a check"]
