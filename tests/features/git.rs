@@ -831,7 +831,7 @@ fn measure_large_repository() {
     let path = |n: usize| format!("d{}/e{}/file-{n}.{}", n / 5000, n / 100 % 50, ["py", "js", "txt"][n % 3]);
     let mut stream = String::new();
     for (commit, step) in [("first", 1), ("second", 25)] {
-        stream += &format!("commit refs/heads/main\ncommitter T <t@example.com> 1600000000 +0000\ndata 1\nx\n");
+        stream += "commit refs/heads/main\ncommitter T <t@example.com> 1600000000 +0000\ndata 1\nx\n";
         for n in (0..100_000).step_by(step) {
             let content = format!("{commit} content of {n}\n").repeat(n % 50);
             stream += &format!("M 100644 inline {}\ndata {}\n{content}\n", path(n), content.len());
