@@ -56,6 +56,8 @@ pub enum Error {
     SshKey { path: PathBuf, reason: String },
     #[error("cannot write clone `{path}`: {source}")]
     Clone { path: PathBuf, source: std::io::Error },
+    #[error("clone `{path}` has been in use by another process for ten minutes")]
+    CloneBusy { path: PathBuf },
     #[error("commits {into} and {from} cannot be merged without conflicts in git repository `{repo}`")]
     MergeConflict { into: String, from: String, repo: String },
 }
@@ -70,7 +72,9 @@ fn symlink_note(symlink: &Option<String>) -> String {
 impl Explain for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::ForeignOwner { .. } | Self::NoProgram | Self::Clone { .. } => ErrorKind::Environment,
+            Self::ForeignOwner { .. } | Self::NoProgram | Self::Clone { .. } | Self::CloneBusy { .. } => {
+                ErrorKind::Environment
+            }
             Self::Program { remote_failed: true, .. } => ErrorKind::Remote,
             _ => ErrorKind::User,
         }
@@ -102,6 +106,10 @@ impl Explain for Error {
             Self::LfsMissing { .. } => "run `git lfs fetch` in the repository before".to_owned(),
             Self::TooLarge { .. } => "keep such a file in git LFS, or exclude it with `excludePaths`".to_owned(),
             Self::BadTree { .. } => "rename it, or exclude it with `excludePaths`".to_owned(),
+            Self::MergeConflict { .. } => {
+                "the stage before was built from a merge that cannot be made again: rebuild it, or pass commits that still merge".to_owned()
+            }
+            Self::CloneBusy { .. } => "look for a git process that hangs, and end it".to_owned(),
             Self::NoProgram => "install git: slipway reads repositories by itself, but fetches them with git".to_owned(),
             Self::Program { remote_failed: true, .. } => {
                 "check the URL, the network, and that the credentials or ssh keys given allow to read it".to_owned()

@@ -21,6 +21,7 @@ mod remote;
 mod repo;
 mod submodule;
 mod tree;
+mod virtual_merge;
 
 pub use archive::{Archive, ArchiveKind, ArchiveSpec};
 pub use checksum::PatternChecksum;
@@ -30,3 +31,4 @@ pub use patch::{Change, ChangeKind, Patch};
 pub use program::Access;
 pub use remote::Remotes;
 pub use repo::Repo;
+pub use virtual_merge::VirtualMerge;

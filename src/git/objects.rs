@@ -16,6 +16,8 @@ pub(super) struct Objects {
     pub(super) git_dir: PathBuf,
     /// `None` for a bare clone.
     pub(super) work_dir: Option<PathBuf>,
+    /// Where the repositories of submodules are.
+    pub(super) modules: PathBuf,
     idle: Mutex<Vec<Repository>>,
 }
 
@@ -46,6 +48,19 @@ impl Objects {
             name,
             git_dir: git_dir.to_owned(),
             work_dir: work_dir.map(Path::to_owned),
+            modules: repository.commondir().join("modules"),
+            idle: Mutex::new(vec![repository]),
+        }))
+    }
+
+    /// The same repository with the objects of another git directory, which has ours as its alternate.
+    pub(super) fn with_store(&self, git_dir: &Path) -> Result<Arc<Self>, Error> {
+        let repository = Repository::open_bare(git_dir).map_err(|error| self.read_error(&error))?;
+        Ok(Arc::new(Self {
+            name: self.name.clone(),
+            git_dir: git_dir.to_owned(),
+            work_dir: self.work_dir.clone(),
+            modules: self.modules.clone(),
             idle: Mutex::new(vec![repository]),
         }))
     }

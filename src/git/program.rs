@@ -38,6 +38,15 @@ const REPOSITORY_VARIABLES: [&str; 13] = [
     "GIT_TEMPLATE_DIR",
 ];
 
+/// No hooks, no process left behind, and an end to connections that are dead.
+const SETTINGS: [&str; 5] = [
+    "core.hooksPath=/dev/null",
+    "gc.autoDetach=false",
+    "maintenance.autoDetach=false",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=120",
+];
+
 /// A credential helper that git runs by its shell; what it prints comes from the environment.
 const CREDENTIAL_HELPER: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$SLIPWAY_GIT_USER" "$SLIPWAY_GIT_PASSWORD"; }; f"#;
 
@@ -94,7 +103,7 @@ impl Access {
             command.env_remove(name);
         }
         command.env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0").env("GIT_ALLOW_PROTOCOL", "https:http:ssh:git:file");
-        for setting in ["core.hooksPath=/dev/null", "gc.autoDetach=false", "maintenance.autoDetach=false"] {
+        for setting in SETTINGS {
             command.args(["-c", setting]);
         }
         if let Some(credentials) = credentials {

@@ -1,10 +1,12 @@
 //! Clones of remote repositories, kept on the host and fetched once per process (spec/build.md 3.10).
 
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +15,9 @@ use super::error::Error;
 use super::program::{Access, Credentials};
 use crate::config::model::GitRemote;
 use crate::ids::hex;
+
+/// How long one process waits for another that fetches the same remote.
+const LOCK_LIMIT: Duration = Duration::from_secs(600);
 
 /// The clones of one host. A clone is bare and whole (never shallow or partial), belongs to one endpoint, is written under a file
 /// lock and appears by a rename, so that an interrupted clone leaves nothing that looks like one.
@@ -49,7 +54,7 @@ impl Remotes {
         let failed = |source| Error::Clone { path: path.clone(), source };
         fs::create_dir_all(&self.directory).map_err(failed)?;
         let lock = File::create(self.directory.join(format!("{key}.lock"))).map_err(failed)?;
-        lock.lock().map_err(failed)?;
+        wait_for(&lock, &path)?;
         if let Some(result) = self.update(endpoint, &path) {
             return result;
         }
@@ -98,6 +103,19 @@ impl Remotes {
                 fetch(&["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"])
             }
             result => result,
+        }
+    }
+}
+
+/// Waits while another process works on the same clone (spec/build.md 3.10).
+fn wait_for(lock: &File, clone: &Path) -> Result<(), Error> {
+    let start = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_LIMIT => thread::sleep(Duration::from_millis(50)),
+            Err(TryLockError::WouldBlock) => return Err(Error::CloneBusy { path: clone.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(Error::Clone { path: clone.to_owned(), source }),
         }
     }
 }

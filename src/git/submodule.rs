@@ -42,8 +42,8 @@ fn places(parent: &Origin, path: &[u8]) -> Result<Vec<(PathBuf, Option<PathBuf>)
     let name = inside(&name).map_err(refused)?;
     let work_dir = parent.objects.work_dir.as_ref().map(|root| root.join(&relative));
     let mut places = Vec::new();
-    let modules = parent.objects.common_dir()?.join("modules");
-    if real_directory(&modules, &name).map_err(refused)? {
+    let modules = &parent.objects.modules;
+    if real_directory(modules, &name).map_err(refused)? {
         places.push((modules.join(&name), work_dir.clone()));
     }
     if let (Some(root), Some(dir)) = (&parent.objects.work_dir, work_dir)

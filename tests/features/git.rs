@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use insta::assert_snapshot;
 use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo, VirtualMerge};
 use slipway::ids::CommitId;
 use slipway::layer::LayerSource;
 use slipway::stage::mapping::PathFilter;
@@ -721,4 +721,146 @@ fn credentials_in_a_url_are_used_and_left_nowhere() {
     }
     let error = remotes.fetch(&at("ci:wr0ng@")).err().unwrap();
     assert_snapshot!(error.to_string().replace(&address, "HOST"), @"`git fetch` failed for `http://HOST/.git`: fatal: Authentication failed for 'http://HOST/.git/'");
+}
+
+#[test]
+fn a_virtual_merge_is_made_again_when_its_commit_is_gone() {
+    let repo = GitRepo::new();
+    repo.write("shared", "1\n2\n3\n4\n5\n").commit("first");
+    repo.git(["checkout", "--quiet", "-b", "topic"]);
+    let from = repo.write("shared", "1\n2\n3\n4\nfive\n").write("topic", "t").commit("topic");
+    repo.git(["checkout", "--quiet", "main"]);
+    let into = repo.write("shared", "one\n2\n3\n4\n5\n").write("main", "m").commit("main");
+    repo.git(["checkout", "--quiet", "--detach"]);
+    repo.git(["merge", "--quiet", "--no-ff", "-m", "virtual", "topic"]);
+    let merge = repo.head();
+    let git = open(&repo);
+    let base = VirtualMerge { from, into: into.clone() };
+    assert_eq!(git.merged_by(&merge).unwrap(), Some(base.clone()));
+    assert_eq!(git.merged_by(&into).unwrap(), None);
+    let next = repo.write("more", "x").commit("next");
+    repo.git(["checkout", "--quiet", "main"]);
+    let objects = || repo.git(["count-objects", "-v"]);
+    let before = objects();
+    let patch = git.patch_since_merge(&base, &next, &spec("", "/app")).unwrap();
+    assert_eq!(listing(&patch), [r#"f 644 0:0 app/more "x""#]);
+    assert_eq!(patch.checksum(), git.patch(&merge, &next, &spec("", "/app")).unwrap().checksum());
+    assert_eq!(objects(), before, "nothing is written to the repository");
+    repo.git(["checkout", "--quiet", "topic"]);
+    let from = repo.write("main", "other").commit("conflict");
+    let conflict = VirtualMerge { from: from.clone(), into: into.clone() };
+    let error = message(git.patch_since_merge(&conflict, &next, &spec("", "/app")), &repo);
+    assert_snapshot!(error.replace(from.as_str(), "FROM").replace(into.as_str(), "INTO"), @"commits INTO and FROM cannot be merged without conflicts in git repository `REPO`");
+}
+
+#[test]
+fn a_repository_of_somebody_else_needs_trust() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give files away");
+        return;
+    }
+    let repo = GitRepo::new();
+    repo.write("a", "1").commit("first");
+    let give = |path: &Path| std::os::unix::fs::chown(path, Some(12345), None).unwrap();
+    give(repo.path());
+    let error = Repo::open(repo.path()).err().unwrap();
+    assert_snapshot!(error.hints().join("\n").replace(&repo.path().display().to_string(), "REPO"), @"if you trust its owner, run `git config --global --add safe.directory REPO`");
+    assert_snapshot!(message::<()>(Err(error), &repo), @"git repository `REPO` belongs to user 12345, and slipway runs as user 0");
+    assert!(Repo::open_trusted(repo.path()).unwrap().head().is_ok());
+}
+
+/// Hostile input 24: names of branches and tags are looked up, and never become arguments.
+#[test]
+fn hostile_24_reference_names_are_only_names() {
+    let origin = GitRepo::new();
+    let commit = origin.write("a", "1").commit("first");
+    let names = ["$(touch pwned)", "--upload-pack=touch pwned", "emoji-🚢", &"n".repeat(240), "`id`;'\""];
+    let names = names.map(|name| name.replace(' ', "${IFS}"));
+    let git = git2::Repository::open(origin.path()).unwrap();
+    for name in &names {
+        for kind in ["heads", "tags"] {
+            let id = git2::Oid::from_str(commit.as_str()).unwrap();
+            git.reference(&format!("refs/{kind}/{name}"), id, false, "").unwrap();
+        }
+    }
+    let clone = Remotes::new(origin.beside("cache"), access()).fetch(&remote(&origin)).unwrap();
+    for name in &names {
+        assert_eq!(clone.resolve(&GitReference::Branch(name.clone())).unwrap(), commit);
+        assert_eq!(clone.resolve(&GitReference::Tag(name.clone())).unwrap(), commit);
+    }
+    for name in ["../../HEAD", "a\nb", "main^", "main~1", ""] {
+        assert!(clone.resolve(&GitReference::Branch(name.into())).is_err(), "{name:?}");
+    }
+}
+
+/// Hostile input 27: what makes git see another history than the objects tell.
+#[test]
+fn hostile_27_replacements_and_grafts_change_nothing() {
+    let repo = GitRepo::new();
+    let first = repo.write("a", "1").commit("first");
+    let second = repo.write("a", "2").commit("second");
+    repo.git(["replace", second.as_str(), first.as_str()]);
+    repo.write(".git/info/grafts", format!("{second}\n"));
+    let git = open(&repo);
+    assert!(git.is_ancestor(&first, &second).unwrap());
+    assert!(listing(&git.archive(&second, &spec("", "/app")).unwrap())[1].ends_with("\"2\""));
+    let shared = GitRepo::cloned(["clone", "--quiet", "--shared", &repo.path().display().to_string()]);
+    assert_eq!(open(&shared).archive(&first, &spec("", "/app")).unwrap().files(), 1);
+}
+
+/// Hostile input 26: a directory with more files than anybody needs.
+#[test]
+fn hostile_26_a_wide_tree_is_walked() {
+    let repo = GitRepo::new();
+    repo.write("x", "x").commit("first");
+    let blob = repo.git(["rev-parse", "HEAD:x"]);
+    let names: Vec<String> = (0..200_000).map(|n| format!("{n:06}")).collect();
+    let entries: Vec<_> = names.iter().map(|name| ("100644", name.as_bytes(), blob.as_str())).collect();
+    let commit = raw_tree(&repo, &entries);
+    let git = open(&repo);
+    assert_eq!(git.archive(&commit, &spec("", "/app")).unwrap().files(), 200_000);
+    let sums = git.checksum(&commit, &PathFilter::everything(), &["*9".to_owned()]).unwrap();
+    assert!(sums[0].checksum.is_some());
+}
+
+/// Prints how long questions about 100 000 files take: `cargo test measure_large -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a check"]
+fn measure_large_repository() {
+    let repo = GitRepo::new();
+    let path = |n: usize| format!("d{}/e{}/file-{n}.{}", n / 5000, n / 100 % 50, ["py", "js", "txt"][n % 3]);
+    let mut stream = String::new();
+    for (commit, step) in [("first", 1), ("second", 25)] {
+        stream += "commit refs/heads/main\ncommitter T <t@example.com> 1600000000 +0000\ndata 1\nx\n";
+        for n in (0..100_000).step_by(step) {
+            let content = format!("{commit} content of {n}\n").repeat(n % 50);
+            stream += &format!("M 100644 inline {}\ndata {}\n{content}\n", path(n), content.len());
+        }
+    }
+    repo.fast_import(&stream);
+    let (from, to) = (repo.git(["rev-parse", "HEAD~1"]).parse().unwrap(), repo.head());
+    let git = open(&repo);
+    let timed = |what: &str, act: &dyn Fn() -> usize| {
+        let start = std::time::Instant::now();
+        let count = act();
+        println!("{what}: {count} in {:.0?}", start.elapsed());
+    };
+    let sum = |pattern: &str| {
+        git.checksum(&to, &PathFilter::everything(), &[pattern.to_owned()])
+            .unwrap()
+            .iter()
+            .flat_map(|s| &s.checksum)
+            .count()
+    };
+    timed("checksum d7", &|| sum("d7"));
+    timed("checksum d7/**/*.py", &|| sum("d7/**/*.py"));
+    timed("checksum **/*.py", &|| sum("**/*.py"));
+    timed("archive, list", &|| git.archive(&to, &spec("", "/app")).unwrap().files());
+    let archive = git.archive(&to, &spec("", "/app")).unwrap();
+    timed("archive, walk", &|| archive.entries().unwrap().map(Result::unwrap).count());
+    timed("patch, list", &|| git.patch(&from, &to, &spec("", "/app")).unwrap().changes().len());
+    let patch = git.patch(&from, &to, &spec("", "/app")).unwrap();
+    timed("patch, walk", &|| patch.entries().unwrap().map(Result::unwrap).count());
+    timed("git ls-tree", &|| repo.git(["ls-tree", "-r", to.as_str()]).lines().count());
+    timed("git diff --name-only", &|| repo.git(["diff", "--name-only", from.as_str(), to.as_str()]).lines().count());
 }

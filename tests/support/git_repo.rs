@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use slipway::ids::CommitId;
 use slipway::layer::{EntryKind, LayerSource};
@@ -91,6 +91,15 @@ impl GitRepo {
         self.head()
     }
 
+    /// Feeds `git fast-import`, which packs what it reads.
+    pub fn fast_import(&self, stream: &str) {
+        let mut command = Command::new("git");
+        command.args(["fast-import", "--quiet"]).current_dir(&self.path).stdin(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
     pub fn head(&self) -> CommitId {
         self.git(["rev-parse", "HEAD"]).parse().unwrap()
     }
@@ -98,7 +107,7 @@ impl GitRepo {
 
 pub fn git_in<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> String {
     let mut command = Command::new("git");
-    command.args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"]);
+    command.args(["-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main", "-c", "gc.auto=0"]);
     command
         .args(arguments)
         .current_dir(directory)
