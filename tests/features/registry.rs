@@ -523,10 +523,19 @@ async fn pages_of_tags_stay_on_the_registry_and_end() {
     let server = FaultRegistry::start(page(r#"<http://127.0.0.2:1/v2/app/tags/list>; rel="next""#)).await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
     insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: its next page is on another host, `http://127.0.0.2:1/v2/app/tags/list`");
+}
 
-    let server = FaultRegistry::start(page(r#"</v2/app/tags/list?last=x>; rel="next""#)).await;
+/// Hostile inputs 17: pages that never repeat, and never end.
+#[tokio::test]
+async fn pages_of_tags_that_bring_nothing_new_end_the_list() {
+    let server = FaultRegistry::start(|seen| {
+        let link = format!(r#"</v2/app/tags/list?last={}>; rel="next""#, seen.number);
+        answer(200, &[("link", &link)], r#"{"tags":["a","b"]}"#)
+    })
+    .await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: its pages lead in a circle");
+    insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: a page brings nothing new and names another");
+    assert_eq!(server.seen().len(), 2);
 }
 
 /// Hostile inputs 18: an upload is not sent where the registry has no business.
