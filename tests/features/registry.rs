@@ -282,6 +282,16 @@ async fn a_blob_is_checked_by_length_and_digest() {
     }
 }
 
+/// A configuration that claims gigabytes is not asked for.
+#[tokio::test]
+async fn a_small_blob_is_small() {
+    let server = FaultRegistry::start(|_| answer(200, &[], "")).await;
+    let huge = Descriptor::new(OCI_CONFIG, Digest::of(b""), 1 << 40);
+    let error = client().blob_bytes(&server.image("app"), &huge, 8 << 20).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server), @"blob sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 of HOST/app has 1099511627776 bytes, more than the 8388608 allowed");
+    assert!(server.seen().is_empty());
+}
+
 /// Hostile inputs 21: what was looked up by tag is read by digest, so a tag that moves in between changes nothing.
 #[tokio::test]
 async fn a_tag_that_moves_is_noticed() {
