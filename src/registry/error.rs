@@ -38,6 +38,8 @@ pub enum Error {
     DigestMismatch { what: String, expected: Digest, actual: Digest },
     #[error("{what}: expected {expected} bytes, got {actual}")]
     LengthMismatch { what: String, expected: u64, actual: u64 },
+    #[error("{what} has {size} bytes, more than the {limit} allowed")]
+    TooLarge { what: String, size: u64, limit: u64 },
     #[error("manifest of {image}: {source}")]
     Manifest { image: String, source: ManifestError },
     #[error(transparent)]

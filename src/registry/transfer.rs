@@ -83,21 +83,16 @@ impl Client {
     pub async fn blob_bytes(&self, name: &ImageRef, descriptor: &Descriptor, limit: u64) -> Result<Bytes, Error> {
         if descriptor.size > limit {
             let what = format!("blob {} of {}", descriptor.digest, name.name());
-            return Err(Error::LengthMismatch { what, expected: limit, actual: descriptor.size });
+            return Err(Error::TooLarge { what, size: descriptor.size, limit });
         }
         let mut bytes = Vec::new();
         self.blob(name, descriptor, &mut bytes, &no_progress()).await?;
         Ok(Bytes::from(bytes))
     }
 
+    /// Whether a repository has a blob.
     pub async fn blob_exists(&self, name: &ImageRef, descriptor: &Descriptor) -> Result<bool, Error> {
-        let host = self.host(name);
-        let origin = host.origin(&self.wire).await?;
-        let mut ask =
-            Ask::get(api_url(&origin.base, &name.repository, &["blobs", descriptor.digest.as_str()])?, origin);
-        ask.method = Method::HEAD;
-        let answer = host.call(&self.wire, &Scope::new(&name.repository, Access::Push), &ask).await?;
-        found(&ask, &answer)
+        self.has_blob(name, descriptor, Access::Pull).await
     }
 
     /// Makes sure that a repository has a blob: looks, mounts it from `mount_from` (a repository of the same registry) if
@@ -110,7 +105,8 @@ impl Client {
         mount_from: Option<&str>,
         progress: &Progress,
     ) -> Result<UploadOutcome, Error> {
-        if self.blob_exists(name, descriptor).await? {
+        // Asked with the token that the upload needs: one token less.
+        if self.has_blob(name, descriptor, Access::Push).await? {
             return Ok(UploadOutcome::Existed);
         }
         let upload = Upload { client: self, host: self.host(name), name, descriptor, source, progress };
@@ -119,6 +115,16 @@ impl Client {
         };
         upload.run(session).await?;
         Ok(UploadOutcome::Uploaded(descriptor.size))
+    }
+
+    async fn has_blob(&self, name: &ImageRef, descriptor: &Descriptor, access: Access) -> Result<bool, Error> {
+        let host = self.host(name);
+        let origin = host.origin(&self.wire).await?;
+        let url = api_url(&origin.base, &name.repository, &["blobs", descriptor.digest.as_str()])?;
+        let mut ask = Ask::get(url, origin);
+        ask.method = Method::HEAD;
+        let answer = host.call(&self.wire, &Scope::new(&name.repository, access), &ask).await?;
+        found(&ask, &answer)
     }
 }
 

@@ -282,6 +282,16 @@ async fn a_blob_is_checked_by_length_and_digest() {
     }
 }
 
+/// A configuration that claims gigabytes is not asked for.
+#[tokio::test]
+async fn a_small_blob_is_small() {
+    let server = FaultRegistry::start(|_| answer(200, &[], "")).await;
+    let huge = Descriptor::new(OCI_CONFIG, Digest::of(b""), 1 << 40);
+    let error = client().blob_bytes(&server.image("app"), &huge, 8 << 20).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server), @"blob sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 of HOST/app has 1099511627776 bytes, more than the 8388608 allowed");
+    assert!(server.seen().is_empty());
+}
+
 /// Hostile inputs 21: what was looked up by tag is read by digest, so a tag that moves in between changes nothing.
 #[tokio::test]
 async fn a_tag_that_moves_is_noticed() {
@@ -523,10 +533,19 @@ async fn pages_of_tags_stay_on_the_registry_and_end() {
     let server = FaultRegistry::start(page(r#"<http://127.0.0.2:1/v2/app/tags/list>; rel="next""#)).await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
     insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: its next page is on another host, `http://127.0.0.2:1/v2/app/tags/list`");
+}
 
-    let server = FaultRegistry::start(page(r#"</v2/app/tags/list?last=x>; rel="next""#)).await;
+/// Hostile inputs 17: pages that never repeat, and never end.
+#[tokio::test]
+async fn pages_of_tags_that_bring_nothing_new_end_the_list() {
+    let server = FaultRegistry::start(|seen| {
+        let link = format!(r#"</v2/app/tags/list?last={}>; rel="next""#, seen.number);
+        answer(200, &[("link", &link)], r#"{"tags":["a","b"]}"#)
+    })
+    .await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: its pages lead in a circle");
+    insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: a page brings nothing new and names another");
+    assert_eq!(server.seen().len(), 2);
 }
 
 /// Hostile inputs 18: an upload is not sent where the registry has no business.
