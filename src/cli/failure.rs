@@ -4,7 +4,10 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
+use crate::ci_env::CiEnvError;
+use crate::config;
 use crate::error::{Error, ErrorKind, Explain};
+use crate::settings::SettingsError;
 use crate::sys::process::ProcessError;
 use crate::ui::Ui;
 
@@ -13,7 +16,20 @@ macro_rules! as_explained {
     ($error:expr) => {
         None::<&dyn Explain>
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::layer::write::WriteError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::layer::read::ReadError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::runtime::embedded::UnpackError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::runtime::docker::DockerError>().map(|error| error as _))
+            .or_else(|| {
+                $error.downcast_ref::<crate::registry::docker_config::DockerConfigError>().map(|error| error as _)
+            })
+            .or_else(|| $error.downcast_ref::<crate::registry::Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::git::Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<crate::yaml::Error>().map(|error| error as _))
     };
 }
 

@@ -51,6 +51,11 @@ impl Frame {
         Self { level: self.level.max(level), ..self.clone() }
     }
 
+    /// Columns that a line of text has here, within the borders.
+    pub fn width(&self) -> usize {
+        self.columns()
+    }
+
     /// Opens a box that tells its time at the end: `┌ Title` … `└ Title (1.23 seconds)`.
     pub fn process(&self, title: &str, style: Style) -> Process {
         let fold = (self.depth == 0).then_some(Fold::Open);

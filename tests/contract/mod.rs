@@ -1,1 +1,3 @@
-//! (see the modules)
+//! The same cases over every implementation of a trait.
+
+mod runtime;
