@@ -4,36 +4,32 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
-use crate::ci_env::CiEnvError;
-use crate::config;
-use crate::error::{Error, ErrorKind, Explain};
-use crate::registry::Error as RegistryError;
-use crate::registry::docker_config::DockerConfigError;
-use crate::settings::SettingsError;
-use crate::sys::process::ProcessError;
+use crate::error::{ErrorKind, Explain};
 use crate::ui::Ui;
+use crate::{ci_env, config, executor, git, layer, registry, runtime, settings, sys, yaml};
 
-/// The given error as one that explains itself: a line for each type of ours that can.
+/// The given error as one that explains itself. A test below sees to it that every type of ours that can is here.
 macro_rules! as_explained {
     ($error:expr) => {
-        None::<&dyn Explain>
-            .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<RegistryError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<DockerConfigError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<crate::layer::write::WriteError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<crate::layer::read::ReadError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<crate::runtime::embedded::UnpackError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<crate::runtime::docker::DockerError>().map(|error| error as _))
-            .or_else(|| {
-                $error.downcast_ref::<crate::registry::docker_config::DockerConfigError>().map(|error| error as _)
-            })
-            .or_else(|| $error.downcast_ref::<crate::registry::Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<crate::git::Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<crate::yaml::Error>().map(|error| error as _))
+        as_explained!($error =>
+            crate::error::Error,
+            ci_env::CiEnvError,
+            config::Error,
+            executor::error::ExecutorError,
+            git::Error,
+            layer::ReadError,
+            layer::WriteError,
+            registry::Error,
+            registry::docker_config::DockerConfigError,
+            runtime::docker::DockerError,
+            runtime::embedded::UnpackError,
+            settings::SettingsError,
+            sys::process::ProcessError,
+            yaml::Error,
+        )
+    };
+    ($error:expr => $($kind:ty),+ $(,)?) => {
+        None::<&dyn Explain>$(.or_else(|| $error.downcast_ref::<$kind>().map(|error| error as _)))+
     };
 }
 
@@ -127,7 +123,13 @@ fn explanations(error: &anyhow::Error) -> impl Iterator<Item = &dyn Explain> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use anyhow::Context;
+
+    use crate::error::Error;
+    use crate::sys::process::ProcessError;
 
     use super::*;
 
@@ -179,6 +181,33 @@ mod tests {
         Error: interrupted
         exit code 17
         ");
+    }
+
+    /// Without its line in the list above an error ends with code 70 and without its hints.
+    #[test]
+    fn every_error_that_explains_itself_is_known() {
+        let (_, list) = include_str!("failure.rs").split_once("as_explained!($error =>").unwrap();
+        let (list, _) = list.split_once(')').unwrap();
+        let known: Vec<&str> = list.split(',').map(str::trim).collect();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for file in rust_files(&source) {
+            let module = file.strip_prefix(&source).unwrap().iter().next().unwrap().to_str().unwrap();
+            let module = module.strip_suffix(".rs").map_or(module.to_owned(), |top| format!("crate::{top}"));
+            for line in fs::read_to_string(&file).unwrap().lines() {
+                let Some(kind) = line.strip_prefix("impl Explain for ") else { continue };
+                let kind = kind.trim_end_matches(" {");
+                let is_it = |path: &&str| path.starts_with(&module) && path.ends_with(&format!("::{kind}"));
+                assert!(known.iter().any(is_it), "`{kind}` of {} is missing in the list", file.display());
+            }
+        }
+    }
+
+    fn rust_files(dir: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .collect()
     }
 
     #[test]
