@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use crate::ci_env::CiEnvError;
 use crate::error::{Error, ErrorKind, Explain};
+use crate::exec::ci_file::CiFileError;
 use crate::registry::Error as RegistryError;
 use crate::registry::docker_config::DockerConfigError;
 use crate::settings::SettingsError;
@@ -17,6 +18,7 @@ macro_rules! as_explained {
         None::<&dyn Explain>
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<CiFileError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<RegistryError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<DockerConfigError>().map(|error| error as _))

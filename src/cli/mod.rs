@@ -2,6 +2,7 @@
 
 mod app;
 mod ci_env;
+mod exec;
 mod executor;
 mod failure;
 pub mod flags;
@@ -36,6 +37,7 @@ enum Command {
     Plain(PlainCommand),
     Executor(executor::ExecutorArgs),
     CiEnv(ci_env::CiEnvArgs),
+    Exec(exec::ExecArgs),
     /// Print the version, a single word
     Version,
 }
@@ -97,6 +99,7 @@ async fn dispatch(command: Command, app: &App) -> anyhow::Result<ExitCode> {
         Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
         Command::Executor(args) => return Ok(executor::run(args)),
         Command::CiEnv(args) => ci_env::run(&args, app).await?,
+        Command::Exec(args) => return exec::run(&args, app).await,
         Command::Plain(command) => return run_plain(command, app),
     }
     Ok(ExitCode::SUCCESS)
