@@ -2,6 +2,8 @@
 
 mod ci_env;
 mod config;
+mod exec;
+mod executor;
 mod multiwerf;
 mod registry;
 mod slug;

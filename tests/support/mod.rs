@@ -2,3 +2,4 @@
 
 pub mod fault_registry;
 pub mod program;
+pub mod project;
