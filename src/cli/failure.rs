@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::error::{ErrorKind, Explain};
 use crate::ui::Ui;
-use crate::{ci_env, config, executor, git, layer, registry, runtime, settings, sys, yaml};
+use crate::{ci_env, config, exec, executor, git, layer, registry, runtime, settings, sys, yaml};
 
 /// The given error as one that explains itself. A test below sees to it that every type of ours that can is here.
 macro_rules! as_explained {
@@ -15,6 +15,7 @@ macro_rules! as_explained {
             crate::error::Error,
             ci_env::CiEnvError,
             config::Error,
+            exec::ci_file::CiFileError,
             executor::error::ExecutorError,
             git::Error,
             layer::ReadError,

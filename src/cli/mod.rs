@@ -4,6 +4,7 @@ mod app;
 mod build;
 mod ci_env;
 mod config;
+mod exec;
 mod executor;
 mod failure;
 pub mod flags;
@@ -86,6 +87,7 @@ enum FullCommand {
     Image(image::ImageArgs),
     Config(config::ConfigArgs),
     CiEnv(ci_env::CiEnvArgs),
+    Exec(exec::ExecArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,6 +159,7 @@ async fn dispatch(command: FullCommand, app: &App) -> anyhow::Result<ExitCode> {
         FullCommand::Why(args) => why::run(args, app).await,
         FullCommand::Run(args) => run::run(args, app).await,
         FullCommand::Image(args) => image::run(args, app).await,
+        FullCommand::Exec(args) => exec::run(&args, app).await,
         FullCommand::CiEnv(args) => {
             ci_env::run(&args, app).await?;
             Ok(ExitCode::SUCCESS)

@@ -24,3 +24,4 @@ pub fn in_own_process(test: &str, variables: &[(&str, &str)]) -> bool {
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     false
 }
+pub mod project;
