@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use bollard::query_parameters::{CreateContainerOptions, CreateImageOptions};
 use futures_util::TryStreamExt as _;
 use slipway::error::{ErrorKind, Explain};
 use slipway::image_ref::ImageRef;
-use slipway::runtime::docker::{DockerError, DockerOptions, DockerRuntime};
+use slipway::runtime::docker::{DockerError, DockerOptions, DockerRuntime, RegistryLogin};
 use slipway::runtime::{BasePolicy, ContainerRuntime, ContainerSpec, ImageChange, ImageStore};
 use slipway::sys::clock::Clock;
 
@@ -179,6 +180,64 @@ async fn a_base_is_pulled_again_only_when_the_registry_has_another() {
     assert!(error.to_string().starts_with(&format!("cannot pull `{unknown}`: ")), "{error}");
     let named = bed.runtime.base("NOT A NAME", BasePolicy::PreferLocal, &|_, _, _| {}).await.unwrap_err();
     insta::assert_snapshot!(named, @"the image `NOT A NAME` is not on this host");
+}
+
+/// A registry that fails a while and wants a login, in front of the real one. Gives its address.
+async fn moody_registry(real: String, failures: usize, login: &str) -> String {
+    use axum::http::{HeaderMap, StatusCode, Uri};
+    use base64::Engine as _;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (client, left) = (reqwest::Client::new(), Arc::new(AtomicUsize::new(failures)));
+    let wanted = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(login));
+    let answer = async move |uri: Uri, headers: HeaderMap| {
+        if headers.get("authorization").is_none_or(|given| given != wanted.as_str()) {
+            let challenge =
+                HeaderMap::from_iter([("www-authenticate".parse().unwrap(), "Basic realm=\"t\"".parse().unwrap())]);
+            return (StatusCode::UNAUTHORIZED, challenge, Vec::new());
+        }
+        let fails = uri.path().contains("/manifests/") && left.load(Ordering::Relaxed) > 0;
+        if fails {
+            left.fetch_sub(1, Ordering::Relaxed);
+            return (StatusCode::SERVICE_UNAVAILABLE, HeaderMap::new(), Vec::new());
+        }
+        let accept =
+            headers.get_all("accept").iter().map(|value| value.to_str().unwrap()).collect::<Vec<_>>().join(", ");
+        let real = client.get(format!("http://{real}{uri}")).header("accept", accept).send().await.unwrap();
+        let mut kept = real.headers().clone();
+        kept.remove("transfer-encoding");
+        (real.status(), kept, real.bytes().await.unwrap().to_vec())
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await.unwrap() });
+    address
+}
+
+/// Hostile input 20, as far as it reaches us through the engine.
+#[tokio::test]
+async fn a_registry_that_recovers_is_waited_for() {
+    let (Some(bed), Ok(real)) = (bed().await, std::env::var("TESTBED_REGISTRY")) else { return };
+    let login = RegistryLogin { username: "me".to_owned(), password: "o?o>o~é".to_owned(), identity_token: None };
+    let registry = moody_registry(real.clone(), 2, &format!("{}:{}", login.username, login.password)).await;
+    let name = bed.base.replacen(&real, &registry, 1);
+    let stranger = bed.runtime.base(&name, BasePolicy::PreferLocal, &|_, _, _| {}).await.unwrap_err();
+    assert!(!stranger.downcast_ref::<DockerError>().unwrap().hints().is_empty(), "{stranger}");
+
+    let known = registry.clone();
+    let options = DockerOptions {
+        host: Some(bed.host.clone()),
+        logins: Arc::new(move |registry: &str| Ok((registry == known).then(|| login.clone()))),
+        tmp_dir: bed.tmp.path().to_owned(),
+        clock: Clock::System,
+    };
+    let runtime = DockerRuntime::connect(options).await.unwrap();
+    let said = Mutex::new(Vec::new());
+    let say = |text: &str, _, _| said.lock().unwrap().push(text.to_owned());
+    let pulled = runtime.base(&name, BasePolicy::AskRegistry, &say).await.unwrap();
+    runtime.untag(&name).await.unwrap();
+    assert_eq!(pulled.id, bed.runtime.inspect(&bed.base).await.unwrap().unwrap().id);
+    let said = said.into_inner().unwrap().join("\n");
+    assert!(said.contains("503 Service Unavailable; trying again in 1 s\n"), "{said}");
 }
 
 /// Fields that no change of ours touches stay as they are.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -16,7 +17,6 @@ use bollard::query_parameters::{
     RemoveContainerOptions, StartContainerOptions, WaitContainerOptions,
 };
 use futures_util::{Stream, StreamExt as _};
-use tokio::task::JoinHandle;
 
 use super::owner::{IMAGE, OWNER};
 use super::terminal::{Session, Window};
@@ -27,6 +27,12 @@ use crate::runtime::{
     ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, Mount, Network, OnOutput, Port,
     Stream as OutputStream,
 };
+
+/// How long what was dropped may hold us up.
+const CLEARING: Duration = Duration::from_secs(10);
+/// For how long a container that was dropped while it started is looked for.
+const START_ATTEMPTS: u32 = 20;
+const START_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) type Output = Pin<Box<dyn Stream<Item = Result<LogOutput, bollard::errors::Error>> + Send>>;
 
@@ -58,8 +64,8 @@ impl ContainerRuntime for DockerRuntime {
             AttachContainerOptions { stream: true, stdin: terminal, stdout: true, stderr: true, ..Default::default() };
         let attached =
             self.docker.attach_container(container.as_str(), Some(options)).await.map_err(self.failed(&attempted))?;
-        let mut running = KillOnDrop::start(self.docker.clone(), container.as_str());
-        running.started().await?.map_err(self.failed(&attempted))?;
+        let mut running = KillOnDrop::new(self.docker.clone(), container.as_str());
+        running.start().await.map_err(self.failed(&attempted))?;
         if terminal {
             let session = Session { window: Window::Container(container.to_string()), terminal, attempted: &attempted };
             self.converse(&session, attached.output, attached.input, output).await?;
@@ -285,36 +291,30 @@ impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         if !self.removed {
             let (docker, id) = (self.docker.clone(), std::mem::take(&mut self.id));
-            in_background(async move {
+            before_going_on(async move {
                 let _ = remove(&docker, &id).await;
             });
         }
     }
 }
 
-/// A started container that is killed when its holder is dropped before its end.
+/// A container that is started, and killed when its holder is dropped before its end.
 pub(super) struct KillOnDrop {
     docker: Docker,
     id: String,
-    /// Goes on when we are dropped: only when the start is over can a kill be sure to hit.
-    start: Option<JoinHandle<Result<(), bollard::errors::Error>>>,
     ended: bool,
 }
 
 impl KillOnDrop {
-    pub(super) fn start(docker: Docker, id: &str) -> Self {
-        let (starter, started) = (docker.clone(), id.to_owned());
-        let start = tokio::spawn(async move { starter.start_container(&started, None::<StartContainerOptions>).await });
-        Self { docker, id: id.to_owned(), start: Some(start), ended: false }
+    pub(super) fn new(docker: Docker, id: &str) -> Self {
+        Self { docker, id: id.to_owned(), ended: false }
     }
 
-    /// Waits until the container runs, or cannot.
-    pub(super) async fn started(&mut self) -> anyhow::Result<Result<(), bollard::errors::Error>> {
-        let Some(start) = &mut self.start else { return Ok(Ok(())) };
-        let started = start.await?;
-        self.start = None;
-        self.ended = started.is_err();
-        Ok(started)
+    /// Begins the first process; an error when there can be none.
+    pub(super) async fn start(&mut self) -> Result<(), bollard::errors::Error> {
+        let started = self.docker.start_container(&self.id, None::<StartContainerOptions>).await;
+        self.ended = matches!(&started, Err(bollard::errors::Error::DockerResponseServerError { .. }));
+        started
     }
 
     pub(super) fn has_ended(mut self) {
@@ -327,19 +327,30 @@ impl Drop for KillOnDrop {
         if self.ended {
             return;
         }
-        let (docker, id, start) = (self.docker.clone(), std::mem::take(&mut self.id), self.start.take());
-        in_background(async move {
-            if let Some(start) = start {
-                let _ = start.await;
+        let (docker, id) = (self.docker.clone(), std::mem::take(&mut self.id));
+        before_going_on(async move {
+            for _ in 0..START_ATTEMPTS {
+                let options = KillContainerOptions { signal: "KILL".to_owned() };
+                match docker.kill_container(&id, Some(options)).await {
+                    // It does not run, but the engine may be about to start it.
+                    Err(bollard::errors::Error::DockerResponseServerError { status_code: 409, .. }) => {
+                        tokio::time::sleep(START_PAUSE).await;
+                    }
+                    _ => return,
+                }
             }
-            let _ = docker.kill_container(&id, Some(KillContainerOptions { signal: "KILL".to_owned() })).await;
         });
     }
 }
 
-/// Runs on, where something can still run; else the next run's reaping does it.
-fn in_background(work: impl Future<Output = ()> + Send + 'static) {
-    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-        runtime.spawn(work);
-    }
+/// Does something while nobody can wait for it: the holder was dropped, perhaps because the process is about to end. So this
+/// blocks, but not for ever; what it does not manage is left to [`DockerRuntime::reap`].
+fn before_going_on(work: impl Future<Output = ()> + Send + 'static) {
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime {
+            let _ = runtime.block_on(async { tokio::time::timeout(CLEARING, work).await });
+        }
+    });
+    let _ = thread.join();
 }

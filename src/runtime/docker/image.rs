@@ -109,6 +109,7 @@ impl DockerRuntime {
         config: ImageConfig,
     ) -> anyhow::Result<ImageDescription> {
         let image = NewImage {
+            below: Some(below.description.id.clone()),
             platform: below.platform.clone(),
             created: self.clock.now(),
             config,
@@ -188,6 +189,7 @@ impl ImageStore for DockerRuntime {
             return self.stack(&parent, layer, config).await;
         }
         let image = NewImage {
+            below: None,
             platform: self.platform().await?,
             created: self.clock.now(),
             config: ImageConfig::default().changed(change),

@@ -1,25 +1,34 @@
 //! Images made without a container: an archive with nothing but a configuration and a new layer, given to `load`.
 //!
-//! The engine takes the layers below from its own store and never looks for them in the archive (decisions 3.2).
+//! The engine takes the layers below from its own store and never looks for them in the archive (decisions 3.2). An engine
+//! that does look for them, as those with containerd's image store may, gets them back from its own export: correct, but slow.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Read as _, Seek, SeekFrom, Write};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bollard::models::ImageHistoryResponseItem;
 use bollard::query_parameters::ImportImageOptions;
 use futures_util::TryStreamExt as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio_util::io::ReaderStream;
 
+use super::tree::entries_of;
 use super::{DockerError, DockerRuntime};
 use crate::ids::{Digest, ImageId};
-use crate::layer::{LayerSource, write_tar};
+use crate::layer::{Entry, EntryKind, LayerSource, write_tar};
 use crate::runtime::ImageConfig;
 
+/// Bytes of the manifest of an export that are read.
+const EXPORT_MANIFEST: u64 = 16 << 20;
+
 /// What an image shall be: everything but its new layer.
+#[derive(Clone)]
 pub(super) struct NewImage {
+    /// The image of the engine that has exactly the layers below.
+    pub(super) below: Option<ImageId>,
     pub(super) platform: Platform,
     /// Milliseconds since 1970.
     pub(super) created: i64,
@@ -68,7 +77,7 @@ struct RootFs<'a> {
     diff_ids: &'a [String],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Manifest {
     config: String,
@@ -78,8 +87,29 @@ struct Manifest {
 impl DockerRuntime {
     /// Makes the image and gives its id.
     pub(super) async fn load(&self, image: NewImage, layer: Option<Arc<dyn LayerSource>>) -> anyhow::Result<ImageId> {
+        if !self.wants_whole_archives.load(Ordering::Relaxed) {
+            match self.load_with(Vec::new(), image.clone(), layer.clone()).await {
+                Err(error) if image.below.is_some() && misses_layers(&error) => {}
+                loaded => return loaded,
+            }
+        }
+        let below = match &image.below {
+            Some(below) => self.exported_layers(below).await?,
+            None => Vec::new(),
+        };
+        let loaded = self.load_with(below, image, layer).await?;
+        self.wants_whole_archives.store(true, Ordering::Relaxed);
+        Ok(loaded)
+    }
+
+    async fn load_with(
+        &self,
+        below: Vec<Entry>,
+        image: NewImage,
+        layer: Option<Arc<dyn LayerSource>>,
+    ) -> anyhow::Result<ImageId> {
         let tmp_dir = self.tmp_dir.clone();
-        let archive = tokio::task::spawn_blocking(move || archive(&tmp_dir, image, layer.as_deref())).await??;
+        let archive = tokio::task::spawn_blocking(move || archive(&tmp_dir, &below, image, layer.as_deref())).await??;
         let body = ReaderStream::with_capacity(tokio::fs::File::from_std(archive), 128 << 10);
         let options = ImportImageOptions { quiet: true, ..Default::default() };
         let answers: Vec<_> = self
@@ -93,6 +123,13 @@ impl DockerRuntime {
         Ok(id.ok_or(DockerError::Strange { what: "an answer to a loaded image", text })?)
     }
 
+    /// The layers of an image, lowest first, as files of an archive that the engine wrote.
+    async fn exported_layers(&self, id: &ImageId) -> anyhow::Result<Vec<Entry>> {
+        let chunks = self.docker.export_image(id.as_str());
+        let spool = self.spool(chunks, &format!("export image `{id}`")).await?;
+        tokio::task::spawn_blocking(move || layers_of(entries_of(&spool, Path::new(""), true)?)).await?
+    }
+
     /// How an image came about, oldest step first.
     pub(super) async fn history(&self, id: &ImageId, layers: usize) -> Result<Vec<HistoryEntry>, DockerError> {
         let mut steps = self
@@ -103,6 +140,49 @@ impl DockerRuntime {
         steps.reverse();
         Ok(history_entries(steps, layers))
     }
+}
+
+/// Whether the engine looked for layers in the archive that it has itself.
+fn misses_layers(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<DockerError>() {
+        Some(DockerError::Refused { message, .. }) => {
+            ["no such file", "not found"].iter().any(|word| message.contains(word))
+        }
+        _ => false,
+    }
+}
+
+/// The files that the manifest of an exported image names as its layers. One that is a link stands for another.
+fn layers_of(files: Vec<Entry>) -> anyhow::Result<Vec<Entry>> {
+    let strange = |text: String| DockerError::Strange { what: "an export", text };
+    let find = |path: &Path| files.iter().find(|file| file.path == path);
+    let mut manifest = Vec::new();
+    if let Some(Entry { kind: EntryKind::File { content, .. }, .. }) = find(Path::new("manifest.json")) {
+        content.open()?.take(EXPORT_MANIFEST).read_to_end(&mut manifest)?;
+    }
+    let manifests: Vec<Manifest> = serde_json::from_slice(&manifest).map_err(|error| strange(error.to_string()))?;
+    let names = manifests.into_iter().next().map(|manifest| manifest.layers).unwrap_or_default();
+    let layer = |name: String| {
+        let path = match find(Path::new(&name)) {
+            Some(Entry { kind: EntryKind::Symlink { target }, path, .. }) => beside(path, target),
+            _ => name.clone().into(),
+        };
+        let is_file = |file: &&Entry| matches!(file.kind, EntryKind::File { .. });
+        Ok(find(&path).filter(is_file).cloned().ok_or_else(|| strange(format!("no layer `{name}`")))?)
+    };
+    names.into_iter().map(layer).collect()
+}
+
+/// What a relative link at `path` means.
+fn beside(path: &Path, target: &Path) -> PathBuf {
+    let mut meant = path.parent().map(Path::to_owned).unwrap_or_default();
+    for part in target.components() {
+        match part {
+            Component::ParentDir => drop(meant.pop()),
+            part => meant.push(part),
+        }
+    }
+    meant
 }
 
 /// The engine tells the size of each step, but not which of those without size have a layer of their own. There must be as
@@ -150,11 +230,21 @@ pub(super) fn rfc3339(milliseconds: i64) -> String {
 }
 
 /// An unnamed file with the archive, at its beginning.
-fn archive(tmp_dir: &Path, mut image: NewImage, layer: Option<&dyn LayerSource>) -> anyhow::Result<File> {
+fn archive(
+    tmp_dir: &Path,
+    below: &[Entry],
+    mut image: NewImage,
+    layer: Option<&dyn LayerSource>,
+) -> anyhow::Result<File> {
     use anyhow::Context as _;
     let no_room = || format!("cannot write a layer into `{}`", tmp_dir.display());
     let mut archive =
         Archive { file: BufWriter::with_capacity(1 << 20, tempfile::tempfile_in(tmp_dir).with_context(no_room)?) };
+    for (at, file) in below.iter().enumerate() {
+        if let EntryKind::File { content, .. } = &file.kind {
+            archive.member_of_unknown_size(&layer_name(at), |out| Ok(io::copy(&mut content.open()?, out)?))?;
+        }
+    }
     let created = rfc3339(image.created);
     let created_by = if layer.is_some() { "slipway: files" } else { "slipway: configuration" };
     image.history.push(HistoryEntry {
@@ -245,6 +335,58 @@ fn header(name: &str, size: u64) -> io::Result<tar::Header> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layer::Content;
+    use crate::runtime::docker::DockerOptions;
+    use crate::runtime::{BasePolicy, ImageChange, ImageStore, TreeRequest};
+    use crate::sys::clock::Clock;
+
+    fn file(path: &str, content: &str) -> Entry {
+        let kind = EntryKind::File { size: content.len() as u64, content: Content::Bytes(content.to_owned().into()) };
+        Entry { path: path.into(), kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: Default::default() }
+    }
+
+    #[test]
+    fn layers_of_an_export_may_be_links() {
+        let link = Entry { kind: EntryKind::Symlink { target: "../a/layer.tar".into() }, ..file("b/layer.tar", "") };
+        let manifest = r#"[{"Config":"c.json","RepoTags":null,"Layers":["a/layer.tar","b/layer.tar"]}]"#;
+        let layers = layers_of(vec![file("a/layer.tar", "x"), link, file("manifest.json", manifest)]).unwrap();
+        assert_eq!(layers.iter().map(|layer| layer.path.as_path()).collect::<Vec<_>>(), [Path::new("a/layer.tar"); 2]);
+        let missing = layers_of(vec![file("manifest.json", manifest)]).unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "the Docker Engine gave an export that cannot be understood: `no layer `a/layer.tar``"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_engine_that_wants_whole_archives_gets_them() {
+        let (Ok(host), Ok(base)) = (std::env::var("DOCKER_HOST"), std::env::var("TESTBED_BASE_IMAGE")) else {
+            println!("skipped: DOCKER_HOST or TESTBED_BASE_IMAGE is not set");
+            return;
+        };
+        let (tmp, logins) = (tempfile::tempdir().unwrap(), Arc::new(|_: &str| Ok(None)));
+        let options = DockerOptions { host: Some(host), logins, tmp_dir: tmp.path().to_owned(), clock: Clock::System };
+        let runtime = DockerRuntime::connect(options).await.unwrap();
+        let base: ImageId = runtime.base(&base, BasePolicy::PreferLocal, &|_, _, _| {}).await.unwrap().id;
+        // The engine here has the layers and would not look at ours: so we do.
+        let hashed = |layer: Entry| match layer.kind {
+            EntryKind::File { content, .. } => {
+                let mut bytes = Vec::new();
+                content.open().unwrap().read_to_end(&mut bytes).unwrap();
+                Digest::of(&bytes).to_string()
+            }
+            other => panic!("{other:?}"),
+        };
+        let exported: Vec<String> = runtime.exported_layers(&base).await.unwrap().into_iter().map(hashed).collect();
+        assert_eq!(exported, runtime.existing(&base).await.unwrap().diff_ids);
+        runtime.wants_whole_archives.store(true, Ordering::Relaxed);
+        let layer = Arc::new(vec![file("t/whole", "archive")]);
+        let image = runtime.append(Some(&base), Some(layer), &ImageChange::default()).await.unwrap();
+        let tree = runtime.tree(&image.id, &TreeRequest { path: "/t/whole".into() }).await.unwrap();
+        let below = runtime.tree(&image.id, &TreeRequest { path: "/etc/passwd".into() }).await.unwrap();
+        runtime.drop_unnamed(image.id.as_str()).await;
+        assert!(tree.is_some() && below.is_some());
+    }
 
     fn step(size: i64, created_by: &str) -> ImageHistoryResponseItem {
         ImageHistoryResponseItem { size, created_by: created_by.to_owned(), created: 1, ..Default::default() }

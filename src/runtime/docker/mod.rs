@@ -15,6 +15,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct DockerRuntime {
     clock: Clock,
     owner: Owner,
     accounts: Mutex<HashMap<ImageId, Accounts>>,
+    /// The engine looks in archives for layers that it has itself.
+    wants_whole_archives: AtomicBool,
 }
 
 impl DockerRuntime {
@@ -71,7 +74,16 @@ impl DockerRuntime {
             .map_err(|error| unreachable(error::text(&error)))?;
         let owner = Owner::of_this_process();
         let DockerOptions { docker_config, tmp_dir, clock, .. } = options;
-        Ok(Self { docker, host, docker_config, tmp_dir, clock, owner, accounts: Mutex::default() })
+        Ok(Self {
+            docker,
+            host,
+            docker_config,
+            tmp_dir,
+            clock,
+            owner,
+            accounts: Mutex::default(),
+            wants_whole_archives: AtomicBool::new(false),
+        })
     }
 
     /// Whether the engine still answers.

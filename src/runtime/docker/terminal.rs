@@ -93,8 +93,8 @@ impl DockerRuntime {
         let options =
             AttachContainerOptions { stream: true, stdin: true, stdout: true, stderr: true, ..Default::default() };
         let attached = self.docker.attach_container(&copy.id, Some(options)).await.map_err(self.failed(attempted))?;
-        let mut running = KillOnDrop::start(self.docker.clone(), &copy.id);
-        running.started().await?.map_err(self.failed(attempted))?;
+        let mut running = KillOnDrop::new(self.docker.clone(), &copy.id);
+        running.start().await.map_err(self.failed(attempted))?;
         let session = Session { window: Window::Container(copy.id.clone()), terminal: tty, attempted };
         self.converse(&session, attached.output, attached.input, &mut show).await?;
         let status = self.exit_status(&copy.id, attempted).await?;

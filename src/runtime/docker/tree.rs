@@ -10,7 +10,8 @@ use std::sync::{Arc, PoisonError};
 
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{ContainerArchiveInfoOptions, CreateContainerOptions, DownloadFromContainerOptions};
-use futures_util::StreamExt as _;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use tokio::io::AsyncWriteExt as _;
 
 use super::container::RemoveOnDrop;
@@ -82,23 +83,32 @@ impl DockerRuntime {
         };
         // The engine resolves a link within the image, but then sends the link itself.
         let real = if found.link_target.is_empty() { text.to_owned() } else { found.link_target };
-        let mut spool = tokio::fs::File::from_std(tempfile::tempfile_in(&self.tmp_dir)?);
-        let mut chunks = std::pin::pin!(
-            self.docker.download_from_container(container, Some(DownloadFromContainerOptions { path: real.clone() }))
-        );
-        while let Some(chunk) = chunks.next().await {
-            match chunk.map_err(self.failed(&attempted)) {
-                // A link to nothing.
-                Err(error) if error.is_not_found() => return Ok(None),
-                chunk => spool.write_all(&chunk?).await?,
-            }
-        }
-        spool.flush().await?;
-        let spool = Arc::new(spool.into_std().await);
+        let options = DownloadFromContainerOptions { path: real.clone() };
+        let chunks = self.docker.download_from_container(container, Some(options));
+        let spool = match self.spool(chunks, &attempted).await {
+            // A link to nothing.
+            Err(error) if error.downcast_ref().is_some_and(DockerError::is_not_found) => return Ok(None),
+            spool => spool?,
+        };
         let prefix: PathBuf =
             path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
         let is_root = Path::new(&real).file_name().is_none();
         tokio::task::spawn_blocking(move || entries_of(&spool, &prefix, is_root)).await?.map(Some)
+    }
+
+    /// An unnamed file with all that comes.
+    pub(super) async fn spool(
+        &self,
+        chunks: impl Stream<Item = Result<Bytes, bollard::errors::Error>> + Send,
+        attempted: &str,
+    ) -> anyhow::Result<Arc<File>> {
+        let mut chunks = std::pin::pin!(chunks);
+        let mut spool = tokio::fs::File::from_std(tempfile::tempfile_in(&self.tmp_dir)?);
+        while let Some(chunk) = chunks.next().await {
+            spool.write_all(&chunk.map_err(self.failed(attempted))?).await?;
+        }
+        spool.flush().await?;
+        Ok(Arc::new(spool.into_std().await))
     }
 
     async fn account_file(&self, container: &str, path: &str) -> anyhow::Result<String> {
@@ -113,7 +123,7 @@ impl DockerRuntime {
 
 /// The entries of an archive of the engine, whose names begin with the last component of the path that was asked for
 /// (unless that was the root), under `prefix`, sorted.
-fn entries_of(spool: &Arc<File>, prefix: &Path, is_root: bool) -> anyhow::Result<Vec<Entry>> {
+pub(super) fn entries_of(spool: &Arc<File>, prefix: &Path, is_root: bool) -> anyhow::Result<Vec<Entry>> {
     let under = |path: &Path| -> PathBuf {
         let rest: PathBuf = path.components().skip(usize::from(!is_root)).collect();
         if rest.as_os_str().is_empty() { prefix.to_owned() } else { prefix.join(rest) }
