@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::app::App;
 use crate::error::Error;
+use crate::ids::ContainerId;
 use crate::registry::{Client, Options, Proxies};
 use crate::runtime::embedded::EmbeddedRuntime;
-use crate::runtime::{ImageDescription, ImageFilter, ImageStore};
+use crate::runtime::{ContainerRuntime, ImageDescription, ImageFilter, ImageStore};
 use crate::sys::paths;
 
 /// Images that the embedded runtime keeps on this host.
@@ -42,6 +43,12 @@ enum ImageCommand {
         /// Names: `repository[:tag]`
         #[arg(required = true)]
         names: Vec<String>,
+    },
+    /// End containers that were started in the background (`slipway run --docker-options=-d`)
+    Stop {
+        /// Names of containers
+        #[arg(required = true)]
+        names: Vec<ContainerId>,
     },
 }
 
@@ -75,6 +82,11 @@ pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
                         .into());
                 }
                 runtime.untag(&name).await?;
+            }
+        }
+        ImageCommand::Stop { names } => {
+            for name in names {
+                runtime.remove(&name).await?;
             }
         }
     }

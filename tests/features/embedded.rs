@@ -10,8 +10,8 @@ use slipway::layer::{Content, Entry, EntryKind};
 use slipway::registry::{Client, Options, Platform};
 use slipway::runtime::embedded::EmbeddedRuntime;
 use slipway::runtime::{
-    BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageStore, Mount, Stream,
-    TreeRequest,
+    BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageStore, Mount, Port,
+    Stream, TreeRequest,
 };
 use slipway::sys::clock::Clock;
 
@@ -359,4 +359,104 @@ async fn a_process_that_dies_leaves_nothing_that_the_next_does_not_clear() {
     assert!(runtime.inspect("busybox:1").await.unwrap().is_some());
     runtime.untag("busybox:1").await.unwrap();
     assert_eq!(std::fs::read_dir(state.join("layers")).unwrap().count(), 0, "nothing needs the layer any more");
+}
+
+#[tokio::test]
+async fn a_detached_container_runs_until_it_is_told_to_end() {
+    let Some(host) = Host::new().await else { return };
+    let shared = tempfile::tempdir().unwrap();
+    let mount = Mount { source: shared.path().to_owned(), target: "/shared".into(), read_only: false };
+    let text = "trap 'echo ended > /shared/how; exit 0' TERM; echo up; touch /shared/up; while :; do sleep 0.05; done";
+    let spec = ContainerSpec { mounts: vec![mount], ..script("service", text) };
+    let container = host.runtime.create(&host.base.id, None, &spec).await.unwrap();
+    host.runtime.start(&container).await.unwrap();
+    while !shared.path().join("up").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // Another process, after this one: here, another view of the same store.
+    let other = open(host._directory.path());
+    let log = host._directory.path().join("state/containers/service/log");
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "up\n", "still there after the other has cleared");
+    other.remove(&container).await.unwrap();
+    assert_eq!(std::fs::read_to_string(shared.path().join("how")).unwrap(), "ended\n");
+    assert!(!host._directory.path().join("state/containers/service").exists());
+}
+
+#[tokio::test]
+async fn a_port_that_would_need_a_network_of_its_own_is_refused() {
+    let Some(host) = Host::new().await else { return };
+    let spec = ContainerSpec { ports: vec![Port { host: 80, container: 8080 }], ..script("c1", "true") };
+    let error = host.runtime.create(&host.base.id, None, &spec).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot publish port 8080 of the container as port 80: it shares the network of the host"
+    );
+}
+
+/// A tar made by Python, which writes anything; gives what the import says.
+async fn import(directory: &Path, script: &str) -> Result<ImageDescription, String> {
+    let tar = directory.join("made.tar");
+    let python = format!(
+        "import tarfile, io\nt = tarfile.open({:?}, 'w', format=tarfile.PAX_FORMAT)\n\
+        def add(name, kind=tarfile.REGTYPE, link='', data=b'', pax={{}}):\n    i = tarfile.TarInfo(name); i.type = kind; i.linkname = link; i.size = len(data); i.pax_headers = pax; t.addfile(i, io.BytesIO(data))\n\
+        {script}\nt.close()\n",
+        tar.to_str().unwrap()
+    );
+    assert!(Command::new("python3").arg("-c").arg(python).status().unwrap().success());
+    let runtime = open(directory);
+    let imported = runtime.import(&tar, "made:1").await.map_err(|error| format!("{error:#}"));
+    if imported.is_err() {
+        let left = std::fs::read_dir(directory.join("state/layers")).unwrap().count();
+        assert_eq!(left, 0, "nothing half-made stays");
+    }
+    imported
+}
+
+/// hostile 6, 7, 8, 9, 10
+#[tokio::test]
+async fn a_hostile_layer_is_refused_whole() {
+    if !rustix::process::geteuid().is_root() || Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: needs root and python3");
+        return;
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let target = outside.path().to_str().unwrap();
+    for script in [
+        "add('../x', data=b'x')".to_owned(),
+        "add('a/../../x', data=b'x')".to_owned(),
+        format!("add('link', tarfile.SYMTYPE, {target:?}); add('link/x', data=b'x')"),
+        format!("add('d', tarfile.DIRTYPE); add('d', tarfile.SYMTYPE, {target:?}); add('d/x', data=b'x')"),
+        format!("add('x', tarfile.LNKTYPE, {:?})", format!("{target}/f")),
+        "add('.wh.', data=b'')".to_owned(),
+        "add('.wh..wh.aufs', data=b'')".to_owned(),
+        "add('x', data=b'x', pax={'SCHILY.xattr.trusted.overlay.opaque': 'y'})".to_owned(),
+        "add('x', data=b'x', pax={'SCHILY.xattr.user.overlay.redirect': '/etc'})".to_owned(),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let result = import(directory.path(), &script).await;
+        assert!(result.is_err(), "{script}");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "{script}");
+    }
+}
+
+/// hostile 9: an opaque directory and a whiteout of a directory with files.
+#[tokio::test]
+async fn removals_in_a_layer_hide_what_is_below() {
+    let Some(host) = Host::new().await else { return };
+    let layer: Vec<Entry> = vec![
+        entry("etc", EntryKind::Opaque),
+        file("etc/only", "x"),
+        entry("home", EntryKind::Whiteout),
+        file("tmp", "now a file"),
+    ];
+    let image = host.runtime.append(Some(&host.base.id), Some(Arc::new(layer)), &ImageChange::default()).await.unwrap();
+    assert_eq!(paths(&host, &image, "/etc").await.unwrap(), ["etc", "etc/only"]);
+    assert_eq!(paths(&host, &image, "/home").await, None);
+    assert_eq!(paths(&host, &image, "/tmp").await.unwrap(), ["tmp"]);
+    let spec = script("c1", "ls /etc /; cat /tmp");
+    let container = host.runtime.create(&image.id, None, &spec).await.unwrap();
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    host.runtime.run(&container, &mut sink).await.unwrap();
+    assert_eq!(text, "/:\nbin\ndev\netc\nproc\nsys\ntmp\n\n/etc:\nhosts\nonly\nresolv.conf\nnow a file");
 }

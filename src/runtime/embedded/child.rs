@@ -3,7 +3,8 @@
 //! libcontainer clones the process that calls it, so it is called here and not among the threads of the program. The child
 //! reads a [`Launch`] and the three standard descriptors of the job from its standard input, a socket; mounts, starts and
 //! waits; and answers with one [`Outcome`]. While it waits, the socket is its lifeline: when the other end is closed, for
-//! whatever reason, the container is killed.
+//! whatever reason, the container is killed. A detached container belongs to its child instead, which answers at once and
+//! ends it when it is told to terminate.
 
 use std::ffi::CString;
 use std::fs;
@@ -20,7 +21,9 @@ use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::sched::{CloneFlags, unshare};
-use rustix::event::{PollFd, PollFlags, poll};
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
@@ -31,6 +34,7 @@ use super::cgroup;
 use super::overlay::Overlay;
 use super::terminal;
 use super::wire;
+use crate::lease::Owner;
 
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "container-child";
@@ -48,6 +52,16 @@ pub struct Launch {
     /// Working directory, made when the image has none, for this uid and gid.
     pub workdir: PathBuf,
     pub owner: (u32, u32),
+    pub ends: Ends,
+}
+
+/// What ends a container besides its first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ends {
+    /// The end of whoever launched it.
+    WithLauncher,
+    /// A signal to the child.
+    WhenTold,
 }
 
 /// How it ended.
@@ -55,6 +69,8 @@ pub struct Launch {
 pub enum Outcome {
     /// The first process ended with this code, or 128 + signal.
     Exited { code: i32, out_of_memory: bool },
+    /// It runs, detached.
+    Started,
     /// This step failed; the container never ran.
     Failed { step: String, message: String },
 }
@@ -135,16 +151,17 @@ fn run(launch: &Launch, lifeline: &UnixStream, stdio: Stdio) -> Result<Outcome, 
         Ok(container) => container,
         Err(error) => return Err(("make the container", chain(&error))),
     };
-    let ended = match console {
-        Some(console) => {
-            let session = console.accept(terminal_in, terminal_out).step("open the terminal")?;
-            supervise(&mut container, lifeline, Some(session))
+    let until = match (console, launch.ends) {
+        (Some(console), _) => {
+            Until::Session(console.accept(terminal_in, terminal_out).step("open the terminal")?, lifeline)
         }
-        None => {
+        (None, Ends::WithLauncher) => {
             drop((terminal_in, terminal_out));
-            supervise(&mut container, lifeline, None)
+            Until::Lifeline(lifeline)
         }
+        (None, Ends::WhenTold) => Until::Told(lifeline, &launch.directory),
     };
+    let ended = supervise(&mut container, until);
     let group = launch.config.pointer("/linux/cgroupsPath").and_then(Value::as_str);
     let out_of_memory = group.is_some_and(cgroup::was_out_of_memory);
     // Everything in it is dead; what is left are cgroup directories, which the next sweep removes if this fails.
@@ -212,46 +229,80 @@ fn open_within(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)?)
 }
 
-/// Starts the container and waits for its end; kills it when the lifeline ends.
-fn supervise(
-    container: &mut Container,
-    lifeline: &UnixStream,
-    session: Option<terminal::Session>,
-) -> Result<i32, Failure> {
-    let pid = container
-        .pid()
-        .and_then(|pid| Pid::from_raw(pid.as_raw()))
-        .ok_or(("start the container", "it has no process".to_owned()))?;
+/// Until when a container runs, at most.
+enum Until<'a> {
+    Lifeline(&'a UnixStream),
+    Session(terminal::Session, &'a UnixStream),
+    /// Detached: the answer goes to the socket, the ownership of the directory to this process.
+    Told(&'a UnixStream, &'a Path),
+}
+
+/// Starts the container and waits for its end, or ends it.
+fn supervise(container: &mut Container, until: Until<'_>) -> Result<i32, Failure> {
+    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
+    let pid = pid.ok_or(("start the container", "it has no process".to_owned()))?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step("watch the container")?;
     if let Err(error) = container.start() {
         let _ = rustix::process::kill_process(pid, Signal::KILL);
         return Err(("start the container", chain(&error)));
     }
-    match session {
-        Some(mut session) => session.pump(&process, lifeline).step("serve the terminal")?,
-        None => wait_for_end(&process, lifeline).step("wait for the container")?,
-    }
-    // When it was the lifeline that ended.
+    let waited = match until {
+        Until::Lifeline(lifeline) => wait_for_end(&process, lifeline),
+        Until::Session(mut session, lifeline) => session.pump(&process, lifeline),
+        Until::Told(socket, directory) => {
+            own(directory, socket).and_then(|signals| wait_until_told(&process, &signals))
+        }
+    };
+    // When it was not the process that ended.
     let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
     let status = rustix::process::waitpid(Some(pid), WaitOptions::empty())
         .step("wait for the container")?
         .ok_or(("wait for the container", "no status".to_owned()))?
         .1;
+    waited.step("wait for the container")?;
     let signal = status.terminating_signal().map(|signal| 128 + signal);
     Ok(status.exit_status().or(signal).unwrap_or(255))
 }
 
+/// Makes this process the owner of a container, then tells the launcher that it may go. Gives where signals to end arrive.
+fn own(directory: &Path, mut socket: &UnixStream) -> io::Result<SignalFd> {
+    let mut signals = SigSet::empty();
+    signals.add(nix::sys::signal::Signal::SIGTERM);
+    signals.thread_block()?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?;
+    // A closed terminal is no reason to end.
+    let _ = rustix::process::setsid();
+    let owner = directory.join("owner.new");
+    fs::write(&owner, serde_json::to_vec(&Owner::current()?)?)?;
+    fs::rename(owner, directory.join("owner"))?;
+    serde_json::to_writer(&mut socket, &Outcome::Started)?;
+    socket.shutdown(std::net::Shutdown::Both)?;
+    Ok(signals)
+}
+
+/// Until the process ends; when told to, it gets the time that Docker gives too.
+fn wait_until_told(process: &OwnedFd, signals: &SignalFd) -> io::Result<()> {
+    let mut watched = [PollFd::new(process, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+    wait(&mut watched, None)?;
+    if watched.first().is_some_and(|process| process.revents().is_empty()) {
+        let _ = rustix::process::pidfd_send_signal(process, Signal::TERM);
+        wait(&mut [PollFd::new(process, PollFlags::IN)], Some(&Timespec { tv_sec: 10, tv_nsec: 0 }))?;
+    }
+    Ok(())
+}
+
 /// Until the process or the lifeline ends.
 fn wait_for_end(process: &OwnedFd, lifeline: &UnixStream) -> io::Result<()> {
+    let lifeline = PollFd::new(lifeline, PollFlags::IN | PollFlags::RDHUP);
+    wait(&mut [PollFd::new(process, PollFlags::IN), lifeline], None)
+}
+
+/// Until something happens to one of the descriptors, or the time is over.
+fn wait(watched: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> io::Result<()> {
     loop {
-        let mut watched =
-            [PollFd::new(process, PollFlags::IN), PollFd::new(lifeline, PollFlags::IN | PollFlags::RDHUP)];
-        match poll(&mut watched, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            result => result?,
-        };
-        if watched.iter().any(|fd| !fd.revents().is_empty()) {
-            return Ok(());
+        match poll(watched, timeout) {
+            Err(rustix::io::Errno::INTR) => {}
+            result => return Ok(result.map(drop)?),
         }
     }
 }

@@ -47,6 +47,20 @@ pub async fn run_attached(program: &Path, launch: &Launch) -> anyhow::Result<Exi
     Running::start(program, launch, Group::Ours, [stdin, stdout, stderr]).await?.finish(None).await
 }
 
+/// Starts a container that outlives this process; its output is appended to `log`.
+pub async fn start_detached(program: &Path, launch: &Launch, log: &Path) -> anyhow::Result<()> {
+    let log = std::fs::File::options().create(true).append(true).open(log)?;
+    let nothing = OwnedFd::from(std::fs::File::open("/dev/null")?);
+    let descriptors = [nothing, OwnedFd::from(log.try_clone()?), OwnedFd::from(log)];
+    let mut running = Running::start(program, launch, Group::Own, descriptors).await?;
+    let mut answer = Vec::new();
+    running.socket.read_to_end(&mut answer).await?;
+    match serde_json::from_slice(&answer) {
+        Ok(Outcome::Started) => Ok(()),
+        _ => running.outcome(&answer).await.map(drop),
+    }
+}
+
 type Output<'a> = (pipe::Receiver, pipe::Receiver, OnOutput<'a>);
 
 /// Which process group the child is in: the one that the terminal belongs to, or one that no key of the terminal reaches.
@@ -127,7 +141,7 @@ impl Running {
             Ok(Outcome::Failed { step, message }) => Err(Error::environment(format!("cannot {step}: {message}"))
                 .hint("`slipway host doctor` tells what this host lacks for containers without a daemon")
                 .into()),
-            Err(_) => Err(Error::environment(format!(
+            Ok(Outcome::Started) | Err(_) => Err(Error::environment(format!(
                 "the process that held the container ended without a result{}{}",
                 if complaint.is_empty() { "" } else { ": " },
                 complaint.trim_end()

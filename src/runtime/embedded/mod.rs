@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
+use self::child::{Ends, Launch};
 use self::images::Images;
 use self::marks::Marks;
 use self::prepared::Prepared;
@@ -207,6 +208,14 @@ impl ContainerRuntime for EmbeddedRuntime {
             exit = container::run(&self.program, &launch, output) => exit,
             () = stop.notified() => Err(Error::user("the container was removed while it ran").into()),
         }
+    }
+
+    async fn start(&self, container: &ContainerId) -> anyhow::Result<()> {
+        let (container, host) = (self.container(container)?, self.host);
+        let log = container.directory.join(prepared::LOG);
+        let launch = move |images: Images| container.launch(&images, host, &container.spec.command, false);
+        let launch = Launch { ends: Ends::WhenTold, ..self.with_images(launch).await? };
+        container::start_detached(&self.program, &launch, &log).await
     }
 
     async fn attach(&self, container: &ContainerId, command: &[String]) -> anyhow::Result<ExitStatus> {

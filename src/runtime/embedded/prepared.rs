@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
+use rustix::process::{Pid, Signal};
 use tokio::sync::Notify;
 
 use super::cgroup;
-use super::child::{self, Launch};
+use super::child::{self, Ends, Launch};
 use super::images::Images;
 use super::marks::Marks;
 use super::merged::{self, Merged};
@@ -19,10 +20,10 @@ use super::spec::{self, Host};
 use super::unpack::unpack;
 use super::{snapshot, user};
 use crate::error::Error;
-use crate::ids::{ContainerId, ImageId};
+use crate::ids::{ContainerId, ImageId, hex};
 use crate::layer::LayerSource;
 use crate::lease::Owner;
-use crate::runtime::{ContainerSpec, ImageChange, ImageDescription};
+use crate::runtime::{ContainerSpec, ImageChange, ImageDescription, Port};
 
 /// A container of this process.
 #[derive(Clone, Debug)]
@@ -43,7 +44,9 @@ pub fn create(
     layer: Option<&dyn LayerSource>,
     spec: &ContainerSpec,
 ) -> anyhow::Result<Prepared> {
+    let spec = ContainerSpec { name: name_of(spec)?, ..spec.clone() };
     let id: ContainerId = spec.name.parse()?;
+    check_ports(&spec)?;
     let directory = images.store.containers().join(id.as_str());
     let _lock = images.store.lock_to_add()?;
     let trees = images.trees(&images.record(image)?)?;
@@ -65,12 +68,37 @@ pub fn create(
         }
         result => result?,
     }
-    Ok(Prepared { id, image: image.clone(), spec: spec.clone(), directory, stop: Arc::default() })
+    Ok(Prepared { id, image: image.clone(), spec, directory, stop: Arc::default() })
+}
+
+/// The name of a container; a random one where none is given.
+fn name_of(spec: &ContainerSpec) -> anyhow::Result<String> {
+    if !spec.name.is_empty() {
+        return Ok(spec.name.clone());
+    }
+    let mut bytes = [0; 6];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(format!("slipway-{}", hex(&bytes)))
+}
+
+/// On the host's network a port of the container is a port of the host.
+fn check_ports(spec: &ContainerSpec) -> anyhow::Result<()> {
+    match spec.ports.iter().find(|port| port.host != port.container) {
+        Some(Port { host, container }) => Err(Error::user(format!(
+            "cannot publish port {container} of the container as port {host}: it shares the network of the host"
+        ))
+        .hint(format!("let the program listen on port {host}, or use the docker runtime"))
+        .into()),
+        None => Ok(()),
+    }
 }
 
 /// Removes what was created, as soon as nothing runs there any more.
 pub fn remove(images: &Images, id: &ContainerId) -> anyhow::Result<()> {
     let directory = images.store.containers().join(id.as_str());
+    if let Some(owner) = owner_of(&directory).filter(|owner| owner.pid != std::process::id() && owner.is_alive()) {
+        end(&directory, &owner)?;
+    }
     let held = match child::hold(&directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result?,
@@ -81,12 +109,35 @@ pub fn remove(images: &Images, id: &ContainerId) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Tells the child of a detached container to end it. Other processes' containers are theirs.
+fn end(directory: &Path, owner: &Owner) -> anyhow::Result<()> {
+    if !directory.join(LOG).exists() {
+        return Err(Error::user(format!(
+            "container `{}` belongs to process {}",
+            directory.file_name().unwrap_or_default().to_string_lossy(),
+            owner.pid
+        ))
+        .hint("it ends with that process")
+        .into());
+    }
+    if let Some(pid) = i32::try_from(owner.pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::TERM);
+    }
+    Ok(())
+}
+
+fn owner_of(directory: &Path) -> Option<Owner> {
+    serde_json::from_slice(&fs::read(directory.join("owner")).ok()?).ok()
+}
+
+/// The output of a detached container, in its directory.
+pub const LOG: &str = "log";
+
 /// Removes the containers of processes that are dead.
 pub fn sweep(images: &Images) -> anyhow::Result<()> {
     for entry in fs::read_dir(images.store.containers())? {
         let entry = entry?;
-        let owner: Option<Owner> =
-            fs::read(entry.path().join("owner")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let owner = owner_of(&entry.path());
         let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
         if let Some(id) = id
             && !owner.is_some_and(|owner| owner.is_alive())
@@ -137,7 +188,15 @@ impl Prepared {
         };
         let files = host_files()?;
         let owner = (identity.uid, identity.gid);
-        Ok(Launch { directory: self.directory.clone(), overlay, files, config, workdir, owner })
+        Ok(Launch {
+            directory: self.directory.clone(),
+            overlay,
+            files,
+            config,
+            workdir,
+            owner,
+            ends: Ends::WithLauncher,
+        })
     }
 
     /// A layer that has everything that something is mounted on and the image lacks: so it is there while the container runs
