@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::error::{ErrorKind, Explain};
 use crate::ui::Ui;
-use crate::{ci_env, config, exec, executor, git, layer, registry, runtime, settings, sys, yaml};
+use crate::{ci_env, config, exec, executor, git, layer, registry, runtime, settings, sys, template, yaml};
 
 /// The given error as one that explains itself. A test below sees to it that every type of ours that can is here.
 macro_rules! as_explained {
@@ -22,10 +22,12 @@ macro_rules! as_explained {
             layer::WriteError,
             registry::Error,
             registry::docker_config::DockerConfigError,
+            registry::vendor::UnknownImplementation,
             runtime::docker::DockerError,
             runtime::embedded::UnpackError,
             settings::SettingsError,
             sys::process::ProcessError,
+            template::Error,
             yaml::Error,
         )
     };
