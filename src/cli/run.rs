@@ -130,7 +130,9 @@ async fn embedded(
     };
     let container = ground.runtime.create(image, None, &spec).await?;
     if options.detached {
-        return Err(Error::usage("-d is not taken by the embedded runtime").into());
+        ground.runtime.start(&container).await?;
+        println!("{container}");
+        return Ok(ExitCode::SUCCESS);
     }
     let ended = tokio::select! {
         ended = attached(ground, &container, &spec) => ended,
