@@ -58,6 +58,10 @@ impl<'s> Engine<'s> {
         self.set.functions.environment()
     }
 
+    pub fn now(&self) -> Option<&jiff::Zoned> {
+        self.set.functions.now()
+    }
+
     /// The text of a named template.
     pub fn include(&self, name: &str, data: &Value) -> Result<Value, Failure> {
         let Some(template) = self.template(name) else {
@@ -697,7 +701,7 @@ impl<'t> Frame<'t, '_> {
             },
             (Kind::Str, _) => "string",
             (Kind::Bool, _) => "bool",
-            (Kind::Map, _) => {
+            (Kind::Map | Kind::Time, _) => {
                 return Err(self.error(format!("can't handle {expr} for arg of type {}", kind.name())));
             }
         };
