@@ -28,12 +28,17 @@ fn b64dec(_: &Engine<'_>, args: Args<'_>) -> Outcome {
     match STANDARD.decode(&plain) {
         Ok(bytes) => text(String::from_utf8_lossy(&bytes)),
         Err(error) => {
-            let at = match error {
+            let foreign =
+                plain.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')));
+            let at = foreign.unwrap_or(match error {
                 base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol { offset: at, .. } => {
                     at
                 }
                 _ => plain.len() / 4 * 4,
-            };
+            });
+            // Counted in the text as it was given, with its newlines.
+            let given = args.str(0).char_indices().filter(|(_, c)| !matches!(c, '\r' | '\n')).nth(at);
+            let at = given.map_or(args.str(0).len(), |(index, _)| index);
             text(format!("illegal base64 data at input byte {at}"))
         }
     }
