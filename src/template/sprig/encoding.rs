@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::super::exec::Engine;
@@ -13,6 +14,7 @@ pub const ROWS: &[Row] = table! {
     "b64dec" (Str) => b64dec,
     "b32enc" (Str) => |_, a| text(b32enc(a.str(0).as_bytes())),
     "b32dec" (Str) => b32dec,
+    "sha1sum" (Str) => |_, a| text(hex(&Sha1::digest(a.str(0)))),
     "sha256sum" (Str) => |_, a| text(hex(&Sha256::digest(a.str(0)))),
     "sha512sum" (Str) => |_, a| text(hex(&Sha512::digest(a.str(0)))),
     "adler32sum" (Str) => |_, a| text(adler32(a.str(0).as_bytes()).to_string()),
