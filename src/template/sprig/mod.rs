@@ -13,6 +13,7 @@ mod regexes;
 mod semver;
 mod strings;
 mod types;
+mod urls;
 
 use super::exec::Engine;
 use super::functions::{Outcome, Row};
@@ -33,6 +34,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         encoding::ROWS,
         semver::ROWS,
         dates::ROWS,
+        urls::ROWS,
     ]
     .into_iter()
     .flatten()
