@@ -16,6 +16,7 @@ mod parser;
 mod printf;
 mod quote;
 mod sprig;
+mod time;
 mod value;
 pub mod werf;
 mod yaml;

@@ -541,6 +541,9 @@ fn field_name(token: &Token<'_>) -> Rc<str> {
 fn number_constant(token: &Token<'_>) -> Result<Number, String> {
     let text = &*token.text;
     if token.kind == Kind::CharConstant {
+        if text == "''" {
+            return Err("invalid syntax".to_owned());
+        }
         let Some(code) = unquote_char(text) else { return Err(format!("malformed character constant: {text}")) };
         let value = i64::from(code);
         return Ok(Number { int: Some(value), uint: Some(code.into()), float: Some(value as f64), looks_float: false });
