@@ -77,7 +77,7 @@ pub fn load_all(text: &str, dialect: Dialect, limits: &Limits) -> Result<Vec<Doc
     })
 }
 
-/// Composes a text; under Go's rules, again and again while the parser stops at something that Go's lets pass.
+/// Composes a text, again and again while the parser stops at something that Go's lets pass.
 fn read<T>(
     text: &str,
     dialect: Dialect,
@@ -94,7 +94,7 @@ fn read<T>(
     loop {
         match compose(&mut Composer::new(&text, dialect, limits)) {
             Err(Error { at, problem: Problem::Syntax(message) }) => {
-                if dialect == Dialect::Core12 || !text.mend(at, &message) {
+                if !text.mend(at, &message) {
                     return Err(Error { at: text.original(at), problem: Problem::Syntax(message) });
                 }
             }
