@@ -1,5 +1,5 @@
-//! What libyaml, and so Go's parser and Ruby's, lets pass and the parser of YAML 1.2 does not: lines of a bracketed or quoted value that stand no deeper
-//! than the key they belong to, and a tab after a colon.
+//! What libyaml, and so Go's parser and Ruby's, lets pass and the parser of YAML 1.2 does not: lines of a bracketed or
+//! quoted value that stand no deeper than the key they belong to, and a tab after a colon.
 //!
 //! ```yaml
 //! EXPOSE: [
