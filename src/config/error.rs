@@ -23,7 +23,7 @@ pub enum Error {
     #[error("cannot parse {file}: no section has `configVersion`, which names the project")]
     NoMeta { file: String, project: String },
     #[error("cannot parse config {file}: {error}{}", template_frame(error))]
-    Template { file: String, error: Box<template::Error> },
+    Template { file: String, error: template::Error },
     #[error("the variable WERF_PROJECT_NAME is `{name}`, which is not a project name")]
     ProjectVariable { name: String },
     #[error("{0}")]

@@ -51,11 +51,15 @@ impl<'s> Engine<'s> {
                 format!("{} is an incomplete or empty template", super::quote::quote(self.main)),
             ));
         };
-        self.execute(&template, Slot::plain(data.clone())).map_err(|error| *error)
+        self.execute(&template, Slot::plain(data.clone()))
     }
 
     pub fn environment(&self) -> &BTreeMap<String, String> {
         self.set.functions.environment()
+    }
+
+    pub fn now(&self) -> Option<&jiff::Zoned> {
+        self.set.functions.now()
     }
 
     /// The text of a named template.
@@ -79,9 +83,8 @@ impl<'s> Engine<'s> {
 
     fn parse(&self, text: &Rc<str>) -> Result<Rc<Template>, Failure> {
         self.budget.spend(text.len() as u64 / 8)?;
-        let nested = |error| Failure::Nested(String::new(), Box::new(error));
         let mut main = None;
-        for template in self.set.parse_source("tpl", text).map_err(nested)? {
+        for template in self.set.parse_source("tpl", text).map_err(Failure::Nested)? {
             let template = Rc::new(template);
             if &*template.name == "tpl" {
                 main = Some(template);
@@ -95,8 +98,7 @@ impl<'s> Engine<'s> {
     }
 
     fn nest(&self, template: &Template, data: &Value) -> Result<Value, Failure> {
-        let text =
-            self.execute(template, Slot::plain(data.clone())).map_err(|error| Failure::Nested(String::new(), error))?;
+        let text = self.execute(template, Slot::plain(data.clone())).map_err(Failure::Nested)?;
         Ok(Value::from(text))
     }
 
@@ -117,7 +119,7 @@ impl<'s> Engine<'s> {
     }
 }
 
-type Run<T> = Result<T, Box<Error>>;
+type Run<T> = Result<T, Error>;
 
 /// A value with Go's static type: `boxed` came out of a map or list, where its type is `interface {}`. Nil unboxed is
 /// no value at all.
@@ -631,9 +633,7 @@ impl<'t> Frame<'t, '_> {
                 self.at = whole;
                 Err(match failure {
                     Failure::Message(message) => self.error(format!("error calling {name}: {message}")),
-                    Failure::Nested(prefix, cause) => {
-                        self.failed(format!("error calling {name}: {prefix}"), Some(cause))
-                    }
+                    Failure::Nested(cause) => self.failed(format!("error calling {name}: "), Some(cause)),
                 })
             }
         }
@@ -701,7 +701,7 @@ impl<'t> Frame<'t, '_> {
             },
             (Kind::Str, _) => "string",
             (Kind::Bool, _) => "bool",
-            (Kind::Map, _) => {
+            (Kind::Map | Kind::Time, _) => {
                 return Err(self.error(format!("can't handle {expr} for arg of type {}", kind.name())));
             }
         };
@@ -721,7 +721,7 @@ impl<'t> Frame<'t, '_> {
         }
     }
 
-    fn wrong_type(&self, kind: Kind, got: &str) -> Box<Error> {
+    fn wrong_type(&self, kind: Kind, got: &str) -> Error {
         self.error(format!("wrong type for value; expected {}; got {got}", kind.name()))
     }
 
@@ -735,13 +735,13 @@ impl<'t> Frame<'t, '_> {
         result.map_err(|message| self.error(message))
     }
 
-    fn error(&self, message: impl Into<String>) -> Box<Error> {
+    fn error(&self, message: impl Into<String>) -> Error {
         self.failed(message.into(), None)
     }
 
-    fn failed(&self, message: String, cause: Option<Box<Error>>) -> Box<Error> {
+    fn failed(&self, message: String, cause: Option<Error>) -> Error {
         let expression = self.at.expression.map(ToString::to_string).unwrap_or_default();
         let Template { name, source, .. } = self.template;
-        Box::new(Error::execute(source, self.at.position, name, expression, message, cause))
+        Error::execute(source, self.at.position, name, expression, message, cause)
     }
 }

@@ -462,9 +462,8 @@ impl<'t> Parser<'t, '_> {
             return Ok(ExprKind::Function(Rc::from(&*token.text)));
         }
         let message = format!("function {} not defined", quote(&token.text));
-        let mut error = Error::parse(self.source, self.line(), token.position, message);
-        error.hints.extend(self.functions.similar(&token.text).map(|known| format!("did you mean `{known}`?")));
-        Err(error)
+        let hint = self.functions.similar(&token.text).map(|known| format!("did you mean `{known}`?"));
+        Err(Error::parse(self.source, self.line(), token.position, message).hint(hint))
     }
 
     // Tokens. Go looks ahead by at most three tokens and names the line of the last one read in its errors.

@@ -70,7 +70,7 @@ fn b32dec(_: &Engine<'_>, args: Args<'_>) -> Outcome {
             out.push((bits >> held) as u8);
         }
     }
-    if plain.len() % 8 != 0 {
+    if !plain.len().is_multiple_of(8) {
         return text(format!("illegal base32 data at input byte {}", plain.len()));
     }
     text(String::from_utf8_lossy(&out))

@@ -1,7 +1,8 @@
 //! The functions of the sprig library (spec/deploy.md 3.6), a table per topic.
 //!
-//! Absent are the random ones, the clock's, and those that make keys and certificates.
+//! Absent are the random ones and those that make keys and certificates.
 
+mod dates;
 mod defaults;
 mod dicts;
 mod encoding;
@@ -31,6 +32,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         paths::ROWS,
         encoding::ROWS,
         semver::ROWS,
+        dates::ROWS,
     ]
     .into_iter()
     .flatten()
