@@ -41,7 +41,7 @@ pub enum Error {
     #[error("content of `{path}` is kept by git LFS and object {object} is not in git repository `{repo}`")]
     LfsMissing { path: String, object: String, repo: String },
     #[error(
-        "git mappings disagree on `/{path}` in the image: one makes it a file or removes it, and another puts files into it"
+        "`/{path}` in the image has two sources that disagree: one makes it a file or removes it, and another puts files into it"
     )]
     MappingConflict { path: String },
     #[error("cannot fetch the missing history of shallow git repository `{repo}`: it has no remote `origin`")]

@@ -13,6 +13,7 @@ use super::archive::{ArchiveKind, ArchiveSpec, file_position};
 use super::checksum::leaf_mark;
 use super::entries::{Planned, below_base, directories_above, path_buf};
 use super::error::Error;
+use super::place::{Below, Placed, is_link, place};
 use super::tree::{self, Directory, Item, Leaf, Node, TreeEntry, Walk, join};
 use crate::ids::{CommitId, hex};
 use crate::layer::{Entry, LayerSource};
@@ -127,6 +128,23 @@ impl Patch {
         let below = path.strip_prefix(to).unwrap_or(path);
         self.gone.remove(below.strip_prefix(b"/").unwrap_or(below));
         self.plan_removals();
+    }
+
+    /// The patch fitted to an image, as [`Archive::onto`](super::Archive::onto). A link of the image is never removed because
+    /// the directory behind it is empty in git.
+    pub fn onto(mut self, mut lookup: impl FnMut(&Path) -> anyhow::Result<Below>) -> anyhow::Result<Placed> {
+        loop {
+            let mut linked = Vec::new();
+            for directory in self.emptied_directories() {
+                if is_link(&directory, &mut lookup)? {
+                    linked.push(directory);
+                }
+            }
+            if linked.is_empty() {
+                return place(self.planned, &self.spec, &mut lookup);
+            }
+            linked.iter().for_each(|directory| self.keep_directory(directory));
+        }
     }
 
     fn plan_removals(&mut self) {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use insta::assert_snapshot;
 use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo, VirtualMerge};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, Below, ChangeKind, Error, Remotes, Repo, VirtualMerge};
 use slipway::ids::CommitId;
 use slipway::layer::LayerSource;
 use slipway::stage::mapping::PathFilter;
@@ -821,6 +821,46 @@ fn hostile_26_a_wide_tree_is_walked() {
     assert_eq!(git.archive(&commit, &spec("", "/app")).unwrap().files(), 200_000);
     let sums = git.checksum(&commit, &PathFilter::everything(), &["*9".to_owned()]).unwrap();
     assert!(sums[0].checksum.is_some());
+}
+
+/// What an image with a merged `/usr` has.
+fn usr_merged(path: &Path) -> anyhow::Result<Below> {
+    Ok(match path.to_str().unwrap() {
+        "bin" => Below::LinkTo("usr/bin".into()),
+        "usr" | "usr/bin" | "tmp" | "opt" => Below::Directory,
+        "opt/link" => Below::LinkTo("usr".into()),
+        _ => Below::Nothing,
+    })
+}
+
+#[test]
+fn a_layer_fitted_to_an_image_follows_its_links_and_leaves_its_directories() {
+    let repo = GitRepo::new();
+    repo.write("bin/run", "1").write("usr/bin/other", "2").write("tmp/x", "3").write("new/y", "4");
+    let from = repo.commit("first");
+    let git = open(&repo);
+    let archive = git.archive(&from, &spec("", "/")).unwrap().onto(usr_merged).unwrap();
+    assert_snapshot!(listing(&archive).join("\n"), @r#"
+    d 755 0:0 new
+    f 644 0:0 new/y "4"
+    f 644 0:0 tmp/x "3"
+    f 644 0:0 usr/bin/other "2"
+    f 644 0:0 usr/bin/run "1"
+    "#);
+    let owned = ArchiveSpec { uid: 7, gid: 7, ..spec("new", "/opt") };
+    assert_snapshot!(listing(&git.archive(&from, &owned).unwrap().onto(usr_merged).unwrap()).join("\n"), @r#"
+    d 755 7:7 opt
+    f 644 7:7 opt/y "4"
+    "#);
+    let through = git.archive(&from, &spec("bin", "/opt/link/bin")).unwrap().onto(usr_merged).unwrap();
+    assert_eq!(listing(&through), [r#"f 644 0:0 usr/bin/run "1""#]);
+    let to = repo.remove("bin").remove("new").write("usr/bin/other", "5").commit("second");
+    let patch = git.patch(&from, &to, &spec("", "/")).unwrap().onto(usr_merged).unwrap();
+    assert_snapshot!(listing(&patch).join("\n"), @r#"
+    - new
+    f 644 0:0 usr/bin/other "5"
+    - usr/bin/run
+    "#);
 }
 
 /// Prints how long questions about 100 000 files take: `cargo test measure_large -- --ignored --nocapture`.
