@@ -3,7 +3,6 @@
 //! Changed files are written whole, so nothing has to be applied in a container; renames are a removal and an addition.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -37,9 +36,9 @@ pub enum ChangeKind {
 
 /// The difference between two commits under one mapping.
 ///
-/// As a layer: every added or changed file whole, directories that are new, a whiteout for what is gone. A directory of
-/// which nothing is left in the repository gets one whiteout, which also removes what others put into it; a caller that can
-/// look may [`keep`](Patch::keep_directory) it, and then only git's files go.
+/// As a layer: every added or changed file whole, directories that are new, a whiteout for each file that is gone. Directories
+/// of which git has nothing left remain, because others may have put something there: commands, the base image; whoever can
+/// look into the image has them removed by [`remove_emptied`](Patch::remove_emptied).
 pub struct Patch {
     kind: ArchiveKind,
     changes: Vec<Change>,
@@ -49,8 +48,10 @@ pub struct Patch {
     planned: Vec<Planned>,
     /// Files that are gone and not replaced by something at their place, sorted.
     removed: Vec<Vec<u8>>,
-    /// Directories that are gone with all that was in them, and not kept.
+    /// Directories of which git has nothing left.
     gone: BTreeSet<Vec<u8>>,
+    /// Those of them that get one whiteout for all that is in them.
+    dropped: BTreeSet<Vec<u8>>,
 }
 
 impl Repo {
@@ -114,45 +115,44 @@ impl Patch {
         &self.checksum
     }
 
-    /// Directories in the image that get one whiteout because git has nothing left in them; relative to the image's root.
-    pub fn emptied_directories(&self) -> impl Iterator<Item = PathBuf> + '_ {
+    /// Removes the directories of which git has nothing left, unless something else lies in them. `contents` gives all paths
+    /// under a directory of the image that the patch goes on; both are counted from the root of the image.
+    pub fn remove_emptied(
+        &mut self,
+        mut contents: impl FnMut(&Path) -> anyhow::Result<Vec<PathBuf>>,
+    ) -> anyhow::Result<()> {
         let to = self.spec.to.trim_matches('/').as_bytes();
-        topmost(&self.gone).map(move |path| path_buf(join(to, path)))
-    }
-
-    /// Removes only git's files from one of the [`emptied_directories`](Patch::emptied_directories), because something else
-    /// lies in it. Those of its own directories that are emptied too come forward then.
-    pub fn keep_directory(&mut self, directory: &Path) {
-        let to = self.spec.to.trim_matches('/').as_bytes();
-        let path = directory.as_os_str().as_bytes();
-        let below = path.strip_prefix(to).unwrap_or(path);
-        self.gone.remove(below.strip_prefix(b"/").unwrap_or(below));
+        let in_image = |path: &Vec<u8>| path_buf(join(to, path));
+        let git: BTreeSet<PathBuf> = self.removed.iter().chain(&self.gone).map(in_image).collect();
+        for directory in &self.gone {
+            let is_dropped = directories_above(directory).any(|above| self.dropped.contains(above));
+            let foreign = |path: &PathBuf| !git.contains(path);
+            if !is_dropped && !contents(&in_image(directory))?.iter().any(foreign) {
+                self.dropped.insert(directory.clone());
+            }
+        }
         self.plan_removals();
+        Ok(())
     }
 
     /// The patch fitted to an image, as [`Archive::onto`](super::Archive::onto). A link of the image is never removed because
     /// the directory behind it is empty in git.
     pub fn onto(mut self, mut lookup: impl FnMut(&Path) -> anyhow::Result<Below>) -> anyhow::Result<Placed> {
-        loop {
-            let mut linked = Vec::new();
-            for directory in self.emptied_directories() {
-                if is_link(&directory, &mut lookup)? {
-                    linked.push(directory);
-                }
+        let to = self.spec.to.trim_matches('/').as_bytes();
+        for directory in std::mem::take(&mut self.dropped) {
+            if !is_link(&path_buf(join(to, &directory)), &mut lookup)? {
+                self.dropped.insert(directory);
             }
-            if linked.is_empty() {
-                return place(self.planned, &self.spec, &mut lookup);
-            }
-            linked.iter().for_each(|directory| self.keep_directory(directory));
         }
+        self.plan_removals();
+        place(self.planned, &self.spec, &mut lookup)
     }
 
     fn plan_removals(&mut self) {
         self.planned.retain(|planned| !planned.is_whiteout());
-        let covered = |path: &[u8]| directories_above(path).any(|above| self.gone.contains(above));
+        let covered = |path: &[u8]| directories_above(path).any(|above| self.dropped.contains(above));
         let files = self.removed.iter().filter(|path| !covered(path)).cloned();
-        let directories = topmost(&self.gone).map(<[u8]>::to_owned);
-        let whiteouts: Vec<Planned> = files.chain(directories).map(Planned::whiteout).collect();
+        let whiteouts: Vec<Planned> = files.chain(self.dropped.iter().cloned()).map(Planned::whiteout).collect();
         self.planned.extend(whiteouts);
         self.planned.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     }
@@ -162,12 +162,6 @@ impl LayerSource for Patch {
     fn entries(&self) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Entry>> + Send + '_>> {
         Ok(Box::new(self.planned.iter().map(|planned| Ok(planned.entry(&self.spec)?))))
     }
-}
-
-/// Of a set of directories those that lie in no other of it.
-fn topmost(directories: &BTreeSet<Vec<u8>>) -> impl Iterator<Item = &[u8]> {
-    let inner = |path: &[u8]| directories_above(path).any(|above| directories.contains(above));
-    directories.iter().map(Vec::as_slice).filter(move |path| !inner(path))
 }
 
 /// A path at which the two commits differ, or may.
@@ -297,7 +291,17 @@ impl<'a> Difference<'a> {
         let leaf = |(item, _)| Planned::leaf(item, &spec.filter);
         let mut planned = self.added.into_iter().map(leaf).collect::<Result<Vec<_>, _>>()?;
         planned.extend(directories.into_iter().map(Planned::directory));
-        let mut patch = Patch { kind, changes, size, checksum, spec: spec.clone(), planned, removed, gone };
+        let mut patch = Patch {
+            kind,
+            changes,
+            size,
+            checksum,
+            spec: spec.clone(),
+            planned,
+            removed,
+            gone,
+            dropped: BTreeSet::new(),
+        };
         patch.plan_removals();
         Ok(patch)
     }

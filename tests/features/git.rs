@@ -97,7 +97,8 @@ fn a_patch_writes_changed_files_whole_and_removes_the_rest() {
     let patch = open(&repo).patch(&from, &to, &spec("", "/app")).unwrap();
     assert_snapshot!(listing(&patch).join("\n"), @r##"
     f 644 0:0 app/conf "now a file"
-    - app/dir
+    - app/dir/inner/x
+    - app/dir/inner/y
     d 755 0:0 app/fresh
     d 755 0:0 app/fresh/deep
     f 644 0:0 app/fresh/deep/file "\0binary"
@@ -238,17 +239,26 @@ fn a_mapping_that_was_empty_can_fill() {
 }
 
 #[test]
-fn an_emptied_directory_can_be_kept_for_what_others_put_there() {
+fn an_emptied_directory_goes_unless_others_put_something_there() {
     let repo = GitRepo::new();
     let from = repo.write("a/b/x", "").write("a/y", "").write("z", "").commit("first");
     let to = repo.remove("a").commit("second");
-    let mut patch = open(&repo).patch(&from, &to, &spec("", "/app")).unwrap();
-    assert_eq!(patch.emptied_directories().collect::<Vec<_>>(), [Path::new("app/a")]);
-    patch.keep_directory(Path::new("app/a"));
-    assert_eq!(patch.emptied_directories().collect::<Vec<_>>(), [Path::new("app/a/b")]);
-    assert_eq!(listing(&patch), ["- app/a/b", "- app/a/y"]);
-    patch.keep_directory(Path::new("app/a/b"));
-    assert_eq!(listing(&patch), ["- app/a/b/x", "- app/a/y"]);
+    let git = open(&repo);
+    let removed = |image: &[&str]| {
+        let mut patch = git.patch(&from, &to, &spec("", "/app")).unwrap();
+        let below = |directory: &Path| {
+            let paths = image.iter().map(PathBuf::from);
+            Ok(paths.filter(|path| path.starts_with(directory) && path != directory).collect())
+        };
+        patch.remove_emptied(below).unwrap();
+        listing(&patch)
+    };
+    let git_only = ["app/a", "app/a/b", "app/a/b/x", "app/a/y", "app/z"];
+    assert_eq!(removed(&git_only), ["- app/a"]);
+    assert_eq!(removed(&[&git_only[..], &["app/a/cache"]].concat()), ["- app/a/b", "- app/a/y"]);
+    assert_eq!(removed(&[&git_only[..], &["app/a/b/cache"]].concat()), ["- app/a/b/x", "- app/a/y"]);
+    // Nobody looked: only what git had is removed.
+    assert_eq!(listing(&git.patch(&from, &to, &spec("", "/app")).unwrap()), ["- app/a/b/x", "- app/a/y"]);
 }
 
 #[test]
@@ -463,7 +473,7 @@ fn submodules_are_part_of_the_files() {
     std::fs::remove_dir_all(repo.path().join(".git/modules")).unwrap();
     let git = open(&repo);
     let listed = listing(&git.patch(&to, &dropped, &spec("", "/app")).unwrap());
-    assert!(listed.contains(&"- app/libs".to_owned()), "{listed:?}");
+    assert!(listed.contains(&"- app/libs/x".to_owned()), "{listed:?}");
 }
 
 #[test]
@@ -855,7 +865,9 @@ fn a_layer_fitted_to_an_image_follows_its_links_and_leaves_its_directories() {
     let through = git.archive(&from, &spec("bin", "/opt/link/bin")).unwrap().onto(usr_merged).unwrap();
     assert_eq!(listing(&through), [r#"f 644 0:0 usr/bin/run "1""#]);
     let to = repo.remove("bin").remove("new").write("usr/bin/other", "5").commit("second");
-    let patch = git.patch(&from, &to, &spec("", "/")).unwrap().onto(usr_merged).unwrap();
+    let mut patch = git.patch(&from, &to, &spec("", "/")).unwrap();
+    patch.remove_emptied(|_| Ok(vec![])).unwrap();
+    let patch = patch.onto(usr_merged).unwrap();
     assert_snapshot!(listing(&patch).join("\n"), @r#"
     - new
     f 644 0:0 usr/bin/other "5"
