@@ -24,6 +24,8 @@ pub enum Error {
     CommitNotFound { commit: String, repo: String, shallow: bool },
     #[error("object {object} is missing in git repository `{repo}`")]
     ObjectMissing { object: String, repo: String },
+    #[error("content of `{path}` (object {object}) is missing in git repository `{repo}`")]
+    ContentMissing { path: String, object: String, repo: String },
     #[error("cannot read git repository `{repo}`: {reason}")]
     Read { repo: String, reason: String },
     #[error("base path `/{add}` not found at commit {commit} of git repository `{repo}`{}", symlink_note(.symlink))]
@@ -97,7 +99,7 @@ impl Explain for Error {
             Self::CommitNotFound { shallow: true, .. } => {
                 "the clone is shallow: run `git fetch --unshallow`, or set `GIT_DEPTH: 0` in the GitLab job".to_owned()
             }
-            Self::ObjectMissing { .. } => {
+            Self::ObjectMissing { .. } | Self::ContentMissing { .. } => {
                 "the clone is partial or damaged: clone it again without `--filter`, or run `git fsck`".to_owned()
             }
             Self::SubmoduleMissing { .. } => {

@@ -172,7 +172,7 @@ struct Pair {
     new: Option<Node>,
 }
 
-/// What a comparison of two trees collects. Paths are relative to the base.
+/// What a comparison of two trees collects. Paths are relative to the base, but for those in `open` and of items.
 struct Difference<'a> {
     rules: &'a PathRules,
     spec: &'a ArchiveSpec,

@@ -360,7 +360,7 @@ fn hostile_27_a_partial_clone_says_what_is_missing() {
     let error = archive.entries().unwrap().find_map(Result::err).unwrap();
     let error = error.downcast::<Error>().unwrap();
     assert_snapshot!(error.hints().join("\n"), @"the clone is partial or damaged: clone it again without `--filter`, or run `git fsck`");
-    assert_snapshot!(message::<()>(Err(error), &clone), @"object 56a6051ca2b02b04ef92d5150c9ef600403cb1de is missing in git repository `REPO`");
+    assert_snapshot!(message::<()>(Err(error), &clone), @"content of `a` (object 56a6051ca2b02b04ef92d5150c9ef600403cb1de) is missing in git repository `REPO`");
 }
 
 /// Hostile input 28: the base commit of a patch is gone after a force-push and a collection.
