@@ -39,7 +39,7 @@ pub enum Error {
     #[error("submodule `{path}` of git repository `{repo}` is refused: {reason}")]
     BadSubmodule { path: String, repo: String, reason: String },
     #[error("commit {commit} of submodule `{path}` is not available in git repository `{repo}`")]
-    SubmoduleMissing { path: String, commit: String, repo: String },
+    SubmoduleMissing { path: String, commit: String, repo: String, cloned: bool },
     #[error("content of `{path}` is kept by git LFS and object {object} is not in git repository `{repo}`")]
     LfsMissing { path: String, object: String, repo: String },
     #[error(
@@ -102,8 +102,14 @@ impl Explain for Error {
             Self::ObjectMissing { .. } | Self::ContentMissing { .. } => {
                 "the clone is partial or damaged: clone it again without `--filter`, or run `git fsck`".to_owned()
             }
+            Self::SubmoduleMissing { cloned: true, .. } => {
+                "submodules of remote repositories are not fetched: give it a git mapping of its own, and name it in `excludePaths` of this one".to_owned()
+            }
             Self::SubmoduleMissing { .. } => {
-                "run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job".to_owned()
+                return vec![
+                    "run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job".to_owned(),
+                    "if it is an older commit that is missing, set `GIT_SUBMODULE_DEPTH: 0` as well".to_owned(),
+                ];
             }
             Self::LfsMissing { .. } => "run `git lfs fetch` in the repository before".to_owned(),
             Self::TooLarge { .. } => "keep such a file in git LFS, or exclude it with `excludePaths`".to_owned(),

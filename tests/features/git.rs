@@ -483,12 +483,18 @@ fn a_submodule_that_is_not_there_is_named() {
     let git = open(&clone);
     let commit = clone.head();
     let error = git.archive(&commit, &spec("", "/app")).err().unwrap();
-    assert_snapshot!(error.hints().join("\n"), @"run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job");
+    assert_snapshot!(error.hints().join("\n"), @r#"
+    run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job
+    if it is an older commit that is missing, set `GIT_SUBMODULE_DEPTH: 0` as well
+    "#);
     let submodule = clone.git(["rev-parse", "HEAD:libs/x"]);
     assert_snapshot!(message::<()>(Err(error), &clone).replace(&submodule, "COMMIT"), @"commit COMMIT of submodule `libs/x` is not available in git repository `REPO`");
     let mut without = spec("", "/app");
     without.filter.exclude = vec!["libs".into()];
     assert_eq!(git.archive(&commit, &without).unwrap().files(), 2);
+    let remote = Remotes::new(clone.beside("cache"), access()).fetch(&remote(&repo)).unwrap();
+    let error = remote.archive(&commit, &spec("", "/app")).err().unwrap();
+    assert_snapshot!(error.hints().join("\n"), @"submodules of remote repositories are not fetched: give it a git mapping of its own, and name it in `excludePaths` of this one");
 }
 
 /// Hostile input 23: names in `.gitmodules` that leave the repository, or links in the way.
