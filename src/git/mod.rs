@@ -4,12 +4,14 @@
 //! started only to transfer objects from a remote (`remote`, `program`).
 //!
 //! `repo` opens and resolves, `tree` walks the files of a commit under a mapping's path rules, `archive` and `patch` make layers
-//! of what it finds, `checksum` makes a hash of it, `ancestry` says who descends from whom.
+//! of what it finds, `place` fits them to the image they go on and `merge` makes one of several, `checksum` makes a hash,
+//! `ancestry` says who descends from whom.
 
 mod ancestry;
 mod archive;
 mod blob;
 mod checksum;
+mod difference;
 mod entries;
 mod error;
 mod lfs;

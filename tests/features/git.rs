@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -605,6 +606,8 @@ fn a_remote_is_cloned_once_and_follows_its_branches_and_tags() {
     assert_eq!(clone.resolve(&branch("main")).unwrap(), first);
     assert_eq!(clone.resolve(&GitReference::Commit(first.as_str()[..10].into())).unwrap(), first);
     assert_eq!(listing(&clone.archive(&first, &spec("", "/app")).unwrap()).len(), 2);
+    let mode = std::fs::metadata(&cache).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "what may be private is not for others");
     // A branch is added, another rewritten, a tag moved.
     origin.git(["checkout", "--quiet", "-b", "топик"]);
     let topic = origin.write("b", "1").commit("topic");
