@@ -1,10 +1,12 @@
 //! All files of a mapping at a commit, as a layer (spec/build.md 3.4).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use super::Repo;
 use super::entries::{Planned, below_base, directories_above};
 use super::error::Error;
+use super::place::{Below, Placed, place};
 use super::tree::{self, Directory, Item, Node, Walk};
 use crate::ids::CommitId;
 use crate::layer::{Entry, LayerSource};
@@ -82,6 +84,12 @@ impl Archive {
     /// How many files and symbolic links there are.
     pub fn files(&self) -> usize {
         self.files
+    }
+
+    /// The archive fitted to an image: its links are followed, its directories keep their mode and owner. `lookup` says what the
+    /// image has at a path from its root.
+    pub fn onto(self, mut lookup: impl FnMut(&Path) -> anyhow::Result<Below>) -> anyhow::Result<Placed> {
+        place(self.planned, &self.spec, &mut lookup)
     }
 }
 

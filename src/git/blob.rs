@@ -22,7 +22,7 @@ const CHUNK: usize = 256 * 1024;
 /// The size and content of the file at `path` of a walk. Where git LFS keeps the content, it comes from the LFS store.
 pub(super) fn file(leaf: &Leaf, path: &[u8]) -> Result<(u64, Content), Error> {
     let objects = &leaf.origin.objects;
-    let size = objects.blob_size(leaf.id)?;
+    let size = size_of(leaf, path)?;
     if size > INLINE_LIMIT {
         if size > PACKED_LIMIT && !is_loose(objects, leaf.id)? {
             let path = shown(leaf.origin.path(path));
@@ -46,11 +46,21 @@ pub(super) fn link_target(leaf: &Leaf, path: &[u8]) -> Result<Vec<u8>, Error> {
         repo: objects.name.clone(),
         reason: "the target of the symbolic link is empty, longer than 4095 bytes, or holds a zero byte",
     };
-    if !(1..4096).contains(&objects.blob_size(leaf.id)?) {
+    if !(1..4096).contains(&size_of(leaf, path)?) {
         return Err(refused());
     }
     let target = objects.blob(leaf.id)?;
     if target.contains(&0) { Err(refused()) } else { Ok(target) }
+}
+
+/// The size of a blob, or an error that names its path.
+fn size_of(leaf: &Leaf, path: &[u8]) -> Result<u64, Error> {
+    leaf.origin.objects.blob_size(leaf.id).map_err(|error| match error {
+        Error::ObjectMissing { object, repo } => {
+            Error::ContentMissing { path: shown(leaf.origin.path(path)), object, repo }
+        }
+        error => error,
+    })
 }
 
 fn is_loose(objects: &Objects, id: Oid) -> Result<bool, Error> {

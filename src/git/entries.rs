@@ -43,9 +43,18 @@ impl Planned {
         matches!(self.kind, PlannedKind::Whiteout)
     }
 
+    /// Its path from the root of the image.
+    pub(super) fn image_path(&self, spec: &ArchiveSpec) -> Vec<u8> {
+        join(spec.to.trim_matches('/').as_bytes(), &self.path)
+    }
+
     /// The entry with its content. Entries of a sorted plan come out sorted.
     pub(super) fn entry(&self, spec: &ArchiveSpec) -> Result<Entry, Error> {
-        let to = spec.to.trim_matches('/').as_bytes();
+        self.entry_at(path_buf(self.image_path(spec)), spec)
+    }
+
+    /// The same at another place.
+    pub(super) fn entry_at(&self, at: PathBuf, spec: &ArchiveSpec) -> Result<Entry, Error> {
         let (kind, mode) = match &self.kind {
             PlannedKind::Directory => (EntryKind::Directory, 0o755),
             PlannedKind::Whiteout => (EntryKind::Whiteout, 0),
@@ -58,15 +67,7 @@ impl Planned {
                 (EntryKind::File { size, content }, mode)
             }
         };
-        Ok(Entry {
-            path: path_buf(join(to, &self.path)),
-            kind,
-            mode,
-            uid: spec.uid,
-            gid: spec.gid,
-            mtime: spec.mtime,
-            xattrs: Default::default(),
-        })
+        Ok(Entry { path: at, kind, mode, uid: spec.uid, gid: spec.gid, mtime: spec.mtime, xattrs: Default::default() })
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Error {
     CommitNotFound { commit: String, repo: String, shallow: bool },
     #[error("object {object} is missing in git repository `{repo}`")]
     ObjectMissing { object: String, repo: String },
+    #[error("content of `{path}` (object {object}) is missing in git repository `{repo}`")]
+    ContentMissing { path: String, object: String, repo: String },
     #[error("cannot read git repository `{repo}`: {reason}")]
     Read { repo: String, reason: String },
     #[error("base path `/{add}` not found at commit {commit} of git repository `{repo}`{}", symlink_note(.symlink))]
@@ -37,11 +39,11 @@ pub enum Error {
     #[error("submodule `{path}` of git repository `{repo}` is refused: {reason}")]
     BadSubmodule { path: String, repo: String, reason: String },
     #[error("commit {commit} of submodule `{path}` is not available in git repository `{repo}`")]
-    SubmoduleMissing { path: String, commit: String, repo: String },
+    SubmoduleMissing { path: String, commit: String, repo: String, cloned: bool },
     #[error("content of `{path}` is kept by git LFS and object {object} is not in git repository `{repo}`")]
     LfsMissing { path: String, object: String, repo: String },
     #[error(
-        "git mappings disagree on `/{path}` in the image: one makes it a file or removes it, and another puts files into it"
+        "`/{path}` in the image has two sources that disagree: one makes it a file or removes it, and another puts files into it"
     )]
     MappingConflict { path: String },
     #[error("cannot fetch the missing history of shallow git repository `{repo}`: it has no remote `origin`")]
@@ -97,11 +99,17 @@ impl Explain for Error {
             Self::CommitNotFound { shallow: true, .. } => {
                 "the clone is shallow: run `git fetch --unshallow`, or set `GIT_DEPTH: 0` in the GitLab job".to_owned()
             }
-            Self::ObjectMissing { .. } => {
+            Self::ObjectMissing { .. } | Self::ContentMissing { .. } => {
                 "the clone is partial or damaged: clone it again without `--filter`, or run `git fsck`".to_owned()
             }
+            Self::SubmoduleMissing { cloned: true, .. } => {
+                "submodules of remote repositories are not fetched: give it a git mapping of its own, and name it in `excludePaths` of this one".to_owned()
+            }
             Self::SubmoduleMissing { .. } => {
-                "run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job".to_owned()
+                return vec![
+                    "run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job".to_owned(),
+                    "if it is an older commit that is missing, set `GIT_SUBMODULE_DEPTH: 0` as well".to_owned(),
+                ];
             }
             Self::LfsMissing { .. } => "run `git lfs fetch` in the repository before".to_owned(),
             Self::TooLarge { .. } => "keep such a file in git LFS, or exclude it with `excludePaths`".to_owned(),

@@ -136,7 +136,7 @@ mod tests {
         let error = merged(vec![vec![file("a", 1), file("a-b", 1)], vec![file("a/x", 2)]]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "git mappings disagree on `/a` in the image: one makes it a file or removes it, and another puts files into it"
+            "`/a` in the image has two sources that disagree: one makes it a file or removes it, and another puts files into it"
         );
     }
 }

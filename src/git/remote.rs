@@ -1,8 +1,9 @@
 //! Clones of remote repositories, kept on the host and fetched once per process (spec/build.md 3.10).
 
 use std::collections::HashMap;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -52,7 +53,8 @@ impl Remotes {
         let key = endpoint.key();
         let path = self.directory.join(format!("{key}.git"));
         let failed = |source| Error::Clone { path: path.clone(), source };
-        fs::create_dir_all(&self.directory).map_err(failed)?;
+        // What a private repository holds is not for other users of the host.
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory).map_err(failed)?;
         let lock = File::create(self.directory.join(format!("{key}.lock"))).map_err(failed)?;
         wait_for(&lock, &path)?;
         if let Some(result) = self.update(endpoint, &path) {

@@ -28,6 +28,7 @@ pub(super) fn enter(parent: &Arc<Origin>, path: &[u8], commit: Oid) -> Result<Di
         path: shown(inner),
         commit: commit.to_string(),
         repo: parent.objects.name.clone(),
+        cloned: parent.objects.work_dir.is_none(),
     })?;
     let tree = objects.root_of(&commit)?;
     let origin = Origin { objects, root: tree, cut: path.len() + 1 };

@@ -465,6 +465,41 @@ mod tests {
         assert_eq!(PathFilter::everything().rules().start().reach(), Reach::Everything);
     }
 
+    /// The same rules as one regular expression: the path or a directory above it, as a glob or letter by letter.
+    fn expression(pattern: &str) -> regex::bytes::Regex {
+        let names: Vec<String> =
+            components(pattern.as_bytes()).map(|name| String::from_utf8(name.into()).unwrap()).collect();
+        let mut glob = String::new();
+        for (index, name) in names.iter().enumerate() {
+            let last = index + 1 == names.len();
+            glob += &match name.as_str() {
+                "**" if last => "[^/]+(?:/[^/]+)*".to_owned(),
+                "**" => "(?:[^/]+/)*".to_owned(),
+                name => {
+                    let name = name.chars().map(|c| match c {
+                        '*' => "[^/]*".to_owned(),
+                        '?' => "[^/]".to_owned(),
+                        c => regex::escape(&c.to_string()),
+                    });
+                    name.chain((!last).then(|| "/".to_owned())).collect()
+                }
+            };
+        }
+        let literal = regex::escape(&names.join("/"));
+        let expression = if names.is_empty() { ".*".to_owned() } else { format!("(?:{glob}|{literal})(?:/.*)?") };
+        regex::bytes::Regex::new(&format!("^(?:{expression})$")).unwrap()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn globs_mean_what_their_regular_expressions_mean(pattern in "[ab*?/.]{0,8}", path in "[ab*](/?[ab.]){0,6}") {
+            let is_path = |name: &&str| !["", ".", ".."].contains(name);
+            if path.split('/').all(|name| is_path(&name)) {
+                proptest::prop_assert_eq!(matches(&pattern, &path), expression(&pattern).is_match(path.as_bytes()));
+            }
+        }
+    }
+
     /// Hostile input 35: a pattern that makes a naive matcher take exponential time.
     #[test]
     fn hostile_35_patterns_take_linear_time() {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use insta::assert_snapshot;
 use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo, VirtualMerge};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, Below, ChangeKind, Error, Remotes, Repo, VirtualMerge};
 use slipway::ids::CommitId;
 use slipway::layer::LayerSource;
 use slipway::stage::mapping::PathFilter;
@@ -97,7 +98,8 @@ fn a_patch_writes_changed_files_whole_and_removes_the_rest() {
     let patch = open(&repo).patch(&from, &to, &spec("", "/app")).unwrap();
     assert_snapshot!(listing(&patch).join("\n"), @r##"
     f 644 0:0 app/conf "now a file"
-    - app/dir
+    - app/dir/inner/x
+    - app/dir/inner/y
     d 755 0:0 app/fresh
     d 755 0:0 app/fresh/deep
     f 644 0:0 app/fresh/deep/file "\0binary"
@@ -238,17 +240,26 @@ fn a_mapping_that_was_empty_can_fill() {
 }
 
 #[test]
-fn an_emptied_directory_can_be_kept_for_what_others_put_there() {
+fn an_emptied_directory_goes_unless_others_put_something_there() {
     let repo = GitRepo::new();
     let from = repo.write("a/b/x", "").write("a/y", "").write("z", "").commit("first");
     let to = repo.remove("a").commit("second");
-    let mut patch = open(&repo).patch(&from, &to, &spec("", "/app")).unwrap();
-    assert_eq!(patch.emptied_directories().collect::<Vec<_>>(), [Path::new("app/a")]);
-    patch.keep_directory(Path::new("app/a"));
-    assert_eq!(patch.emptied_directories().collect::<Vec<_>>(), [Path::new("app/a/b")]);
-    assert_eq!(listing(&patch), ["- app/a/b", "- app/a/y"]);
-    patch.keep_directory(Path::new("app/a/b"));
-    assert_eq!(listing(&patch), ["- app/a/b/x", "- app/a/y"]);
+    let git = open(&repo);
+    let removed = |image: &[&str]| {
+        let mut patch = git.patch(&from, &to, &spec("", "/app")).unwrap();
+        let below = |directory: &Path| {
+            let paths = image.iter().map(PathBuf::from);
+            Ok(paths.filter(|path| path.starts_with(directory) && path != directory).collect())
+        };
+        patch.remove_emptied(below).unwrap();
+        listing(&patch)
+    };
+    let git_only = ["app/a", "app/a/b", "app/a/b/x", "app/a/y", "app/z"];
+    assert_eq!(removed(&git_only), ["- app/a"]);
+    assert_eq!(removed(&[&git_only[..], &["app/a/cache"]].concat()), ["- app/a/b", "- app/a/y"]);
+    assert_eq!(removed(&[&git_only[..], &["app/a/b/cache"]].concat()), ["- app/a/b/x", "- app/a/y"]);
+    // Nobody looked: only what git had is removed.
+    assert_eq!(listing(&git.patch(&from, &to, &spec("", "/app")).unwrap()), ["- app/a/b/x", "- app/a/y"]);
 }
 
 #[test]
@@ -350,7 +361,7 @@ fn hostile_27_a_partial_clone_says_what_is_missing() {
     let error = archive.entries().unwrap().find_map(Result::err).unwrap();
     let error = error.downcast::<Error>().unwrap();
     assert_snapshot!(error.hints().join("\n"), @"the clone is partial or damaged: clone it again without `--filter`, or run `git fsck`");
-    assert_snapshot!(message::<()>(Err(error), &clone), @"object 56a6051ca2b02b04ef92d5150c9ef600403cb1de is missing in git repository `REPO`");
+    assert_snapshot!(message::<()>(Err(error), &clone), @"content of `a` (object 56a6051ca2b02b04ef92d5150c9ef600403cb1de) is missing in git repository `REPO`");
 }
 
 /// Hostile input 28: the base commit of a patch is gone after a force-push and a collection.
@@ -463,7 +474,7 @@ fn submodules_are_part_of_the_files() {
     std::fs::remove_dir_all(repo.path().join(".git/modules")).unwrap();
     let git = open(&repo);
     let listed = listing(&git.patch(&to, &dropped, &spec("", "/app")).unwrap());
-    assert!(listed.contains(&"- app/libs".to_owned()), "{listed:?}");
+    assert!(listed.contains(&"- app/libs/x".to_owned()), "{listed:?}");
 }
 
 #[test]
@@ -473,12 +484,18 @@ fn a_submodule_that_is_not_there_is_named() {
     let git = open(&clone);
     let commit = clone.head();
     let error = git.archive(&commit, &spec("", "/app")).err().unwrap();
-    assert_snapshot!(error.hints().join("\n"), @"run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job");
+    assert_snapshot!(error.hints().join("\n"), @r#"
+    run `git submodule update --init --recursive`, or set `GIT_SUBMODULE_STRATEGY: recursive` in the GitLab job
+    if it is an older commit that is missing, set `GIT_SUBMODULE_DEPTH: 0` as well
+    "#);
     let submodule = clone.git(["rev-parse", "HEAD:libs/x"]);
     assert_snapshot!(message::<()>(Err(error), &clone).replace(&submodule, "COMMIT"), @"commit COMMIT of submodule `libs/x` is not available in git repository `REPO`");
     let mut without = spec("", "/app");
     without.filter.exclude = vec!["libs".into()];
     assert_eq!(git.archive(&commit, &without).unwrap().files(), 2);
+    let remote = Remotes::new(clone.beside("cache"), access()).fetch(&remote(&repo)).unwrap();
+    let error = remote.archive(&commit, &spec("", "/app")).err().unwrap();
+    assert_snapshot!(error.hints().join("\n"), @"submodules of remote repositories are not fetched: give it a git mapping of its own, and name it in `excludePaths` of this one");
 }
 
 /// Hostile input 23: names in `.gitmodules` that leave the repository, or links in the way.
@@ -589,6 +606,8 @@ fn a_remote_is_cloned_once_and_follows_its_branches_and_tags() {
     assert_eq!(clone.resolve(&branch("main")).unwrap(), first);
     assert_eq!(clone.resolve(&GitReference::Commit(first.as_str()[..10].into())).unwrap(), first);
     assert_eq!(listing(&clone.archive(&first, &spec("", "/app")).unwrap()).len(), 2);
+    let mode = std::fs::metadata(&cache).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "what may be private is not for others");
     // A branch is added, another rewritten, a tag moved.
     origin.git(["checkout", "--quiet", "-b", "топик"]);
     let topic = origin.write("b", "1").commit("topic");
@@ -821,6 +840,48 @@ fn hostile_26_a_wide_tree_is_walked() {
     assert_eq!(git.archive(&commit, &spec("", "/app")).unwrap().files(), 200_000);
     let sums = git.checksum(&commit, &PathFilter::everything(), &["*9".to_owned()]).unwrap();
     assert!(sums[0].checksum.is_some());
+}
+
+/// What an image with a merged `/usr` has.
+fn usr_merged(path: &Path) -> anyhow::Result<Below> {
+    Ok(match path.to_str().unwrap() {
+        "bin" => Below::LinkTo("usr/bin".into()),
+        "usr" | "usr/bin" | "tmp" | "opt" => Below::Directory,
+        "opt/link" => Below::LinkTo("usr".into()),
+        _ => Below::Nothing,
+    })
+}
+
+#[test]
+fn a_layer_fitted_to_an_image_follows_its_links_and_leaves_its_directories() {
+    let repo = GitRepo::new();
+    repo.write("bin/run", "1").write("usr/bin/other", "2").write("tmp/x", "3").write("new/y", "4");
+    let from = repo.commit("first");
+    let git = open(&repo);
+    let archive = git.archive(&from, &spec("", "/")).unwrap().onto(usr_merged).unwrap();
+    assert_snapshot!(listing(&archive).join("\n"), @r#"
+    d 755 0:0 new
+    f 644 0:0 new/y "4"
+    f 644 0:0 tmp/x "3"
+    f 644 0:0 usr/bin/other "2"
+    f 644 0:0 usr/bin/run "1"
+    "#);
+    let owned = ArchiveSpec { uid: 7, gid: 7, ..spec("new", "/opt") };
+    assert_snapshot!(listing(&git.archive(&from, &owned).unwrap().onto(usr_merged).unwrap()).join("\n"), @r#"
+    d 755 7:7 opt
+    f 644 7:7 opt/y "4"
+    "#);
+    let through = git.archive(&from, &spec("bin", "/opt/link/bin")).unwrap().onto(usr_merged).unwrap();
+    assert_eq!(listing(&through), [r#"f 644 0:0 usr/bin/run "1""#]);
+    let to = repo.remove("bin").remove("new").write("usr/bin/other", "5").commit("second");
+    let mut patch = git.patch(&from, &to, &spec("", "/")).unwrap();
+    patch.remove_emptied(|_| Ok(vec![])).unwrap();
+    let patch = patch.onto(usr_merged).unwrap();
+    assert_snapshot!(listing(&patch).join("\n"), @r#"
+    - new
+    f 644 0:0 usr/bin/other "5"
+    - usr/bin/run
+    "#);
 }
 
 /// Prints how long questions about 100 000 files take: `cargo test measure_large -- --ignored --nocapture`.

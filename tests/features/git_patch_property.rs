@@ -1,7 +1,7 @@
 //! Whatever two commits hold: the files of one, and then the difference, are the files of the other.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository, Signature};
 use proptest::collection::{btree_map, vec};
@@ -102,13 +102,18 @@ fn archive_and_patch_make_the_next_archive() {
         let filter = PathFilter { base: base.to_owned(), include, exclude };
         let spec = ArchiveSpec { filter, to: "/x/app".into(), uid: 0, gid: 0, mtime: 0 };
         let (Ok(before), Ok(after)) = (repo.archive(&from, &spec), repo.archive(&to, &spec)) else { return Ok(()) };
-        let patch = repo.patch(&from, &to, &spec).unwrap();
+        let mut patch = repo.patch(&from, &to, &spec).unwrap();
 
         let mut expected = BTreeMap::new();
         apply(&mut expected, &after);
         let mut image = BTreeMap::new();
         apply(&mut image, &before);
         let same = before.kind() == after.kind() && files(&image) == files(&expected);
+        let below = |directory: &Path| {
+            let inside = |path: &&PathBuf| path.starts_with(directory) && *path != directory;
+            Ok(image.keys().filter(inside).cloned().collect())
+        };
+        patch.remove_emptied(below).unwrap();
         apply(&mut image, &patch);
         if whole {
             prop_assert_eq!(&image, &expected);
