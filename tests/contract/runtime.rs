@@ -522,6 +522,8 @@ async fn a_tree_is_sorted_and_readable(bed: &Bed) {
     assert!(tree("/opt/t/missing").await.is_none());
     assert!(tree("/opt/t/nowhere").await.is_none(), "a link to nothing");
     let root = tree("/").await.unwrap();
+    let top = root.entries().unwrap().next().unwrap().unwrap();
+    assert!(top.path.as_os_str().is_empty() && matches!(top.kind, EntryKind::Directory), "{top:?}");
     assert!(root.entries().unwrap().any(|entry| entry.unwrap().path == Path::new("opt/t/a-b")));
 
     let source = tree("/opt/t").await.unwrap();
@@ -559,6 +561,10 @@ async fn names_are_given_listed_and_taken(bed: &Bed) {
 
     bed.runtime.tag(&one.id, &name("c")).await.unwrap();
     assert_eq!(bed.runtime.inspect(&name("c")).await.unwrap().unwrap().id, one.id, "a name moves");
+    let filter = ImageFilter { repository: Some(repository.clone()), ..ImageFilter::default() };
+    let names: Vec<Vec<String>> =
+        bed.runtime.list(&filter).await.unwrap().into_iter().map(|image| image.names).collect();
+    assert_eq!(names, [vec![name("a"), name("c")], vec![name("b")]]);
     for tag in ["a", "b", "c", "never-was"] {
         bed.runtime.untag(&name(tag)).await.unwrap();
     }
@@ -599,8 +605,19 @@ async fn a_published_image_comes_back(bed: &Bed) {
     assert!(lines.into_inner() > 0, "progress was shown");
     assert!(pushed.reused_blobs + pushed.mounted_blobs > 0, "{pushed:?}");
     assert!(bed.runtime.inspect(&target.to_string()).await.unwrap().is_none(), "no name is left");
-    let again = bed.runtime.push(&local.id, &ImageChange::default(), &target, &|_, _, _| {}).await.unwrap();
-    assert_ne!(again.digest, pushed.digest);
+    let again = bed.runtime.push(&local.id, &change, &target, &|_, _, _| {}).await.unwrap();
+    assert_eq!(
+        (&again.digest, &again.id),
+        (&pushed.digest, &pushed.id),
+        "the same wherever and whenever it is published"
+    );
+
+    bed.runtime.tag(&base.id, &target.to_string()).await.unwrap();
+    let other = bed.runtime.push(&local.id, &ImageChange::default(), &target, &|_, _, _| {}).await.unwrap();
+    assert_ne!(other.digest, pushed.digest);
+    let named = bed.runtime.inspect(&target.to_string()).await.unwrap().unwrap();
+    assert_eq!(named.id, base.id, "a name that was in use is given back");
+    bed.runtime.untag(&target.to_string()).await.unwrap();
 
     let config = published_config(&registry, &target, pushed.digest.as_str()).await;
     assert_eq!(config["config"]["Image"], local.id.as_str());
