@@ -9,7 +9,7 @@
 //! 4 scenarios  executor  exec  build  publish           async; never call each other, cli passes data between them
 //! 3 doors      runtime  layer  storage  registry  git  toolchain  lease      all domain I/O
 //! 2 rules      config  settings  ci_env  template  stage       sync and pure: no files, no network, no clock, no printing
-//! 1 words      ids  image_ref  file_tree  slug  yaml  error    values everybody speaks
+//! 1 words      ids  image_ref  file_tree  slug  duration  yaml  error    values everybody speaks
 //!   beside     sys (env, clock, paths, process, files, signals)  ui (what people see)     used by 3-5, unknown to 2 and 1
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! Every scenario has one shape: facts → plan (data) → execution → report (data).
 
 // 1 words
+pub mod duration;
 pub mod error;
 pub mod file_tree;
 pub mod ids;

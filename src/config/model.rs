@@ -52,9 +52,9 @@ pub struct References {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReferencePattern {
-    /// An anchored regular expression over tag names.
+    /// A regular expression over tag names, not anchored unless it says so.
     Tag(String),
-    /// An anchored regular expression over branch names.
+    /// The same over branch names.
     Branch(String),
 }
 

@@ -2,3 +2,11 @@
 
 pub mod clock;
 pub mod env;
+pub mod exterminator;
+pub mod files;
+pub mod paths;
+pub mod process;
+pub mod process_table;
+pub mod project_tree;
+pub mod remove;
+pub mod signal;

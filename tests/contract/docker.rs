@@ -14,9 +14,11 @@ use bollard::query_parameters::{CreateContainerOptions, CreateImageOptions};
 use futures_util::TryStreamExt as _;
 use slipway::error::{ErrorKind, Explain};
 use slipway::image_ref::ImageRef;
-use slipway::runtime::docker::{DockerError, DockerOptions, DockerRuntime, RegistryLogin};
+use slipway::registry::DockerConfig;
+use slipway::runtime::docker::{DockerError, DockerOptions, DockerRuntime};
 use slipway::runtime::{BasePolicy, ContainerRuntime, ContainerSpec, ImageChange, ImageStore};
 use slipway::sys::clock::Clock;
+use slipway::sys::env::Env;
 
 use super::runtime::{docker_runtime, shell, unique};
 
@@ -44,7 +46,7 @@ async fn bed() -> Option<Bed> {
 async fn connect_error(host: &str) -> DockerError {
     let options = DockerOptions {
         host: Some(host.to_owned()),
-        logins: Arc::new(|_: &str| Ok(None)),
+        docker_config: DockerConfig::default(),
         tmp_dir: std::env::temp_dir(),
         clock: Clock::System,
     };
@@ -217,16 +219,17 @@ async fn moody_registry(real: String, failures: usize, login: &str) -> String {
 #[tokio::test]
 async fn a_registry_that_recovers_is_waited_for() {
     let (Some(bed), Ok(real)) = (bed().await, std::env::var("TESTBED_REGISTRY")) else { return };
-    let login = RegistryLogin { username: "me".to_owned(), password: "o?o>o~é".to_owned(), identity_token: None };
-    let registry = moody_registry(real.clone(), 2, &format!("{}:{}", login.username, login.password)).await;
+    let (user, password) = ("me", "o?o>o~é");
+    let registry = moody_registry(real.clone(), 2, &format!("{user}:{password}")).await;
     let name = bed.base.replacen(&real, &registry, 1);
     let stranger = bed.runtime.base(&name, BasePolicy::PreferLocal, &|_, _, _| {}).await.unwrap_err();
     assert!(!stranger.downcast_ref::<DockerError>().unwrap().hints().is_empty(), "{stranger}");
 
-    let known = registry.clone();
+    DockerConfig::add_auth(bed.tmp.path(), &registry, user, password).unwrap();
+    let env = Env::literal([("PATH", "/nonexistent")], "/");
     let options = DockerOptions {
         host: Some(bed.host.clone()),
-        logins: Arc::new(move |registry: &str| Ok((registry == known).then(|| login.clone()))),
+        docker_config: DockerConfig::load(bed.tmp.path(), &env).unwrap(),
         tmp_dir: bed.tmp.path().to_owned(),
         clock: Clock::System,
     };

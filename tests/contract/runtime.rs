@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use slipway::ids::{ContainerId, ImageId};
 use slipway::image_ref::ImageRef;
 use slipway::layer::{Content, Entry, EntryKind, LayerSource};
-use slipway::runtime::docker::{DockerOptions, DockerRuntime, RegistryLogin};
+use slipway::registry::{self, DockerConfig};
+use slipway::runtime::docker::{DockerOptions, DockerRuntime};
+use slipway::runtime::embedded::EmbeddedRuntime;
 use slipway::runtime::{
     BasePolicy, ContainerSpec, ImageChange, ImageDescription, ImageFilter, Mount, Runtime, Stream, TreeRequest,
 };
@@ -66,11 +68,12 @@ macro_rules! runtime_contract {
 }
 
 runtime_contract!(docker, super::docker_bed);
+runtime_contract!(embedded, super::embedded_bed);
 
 pub(super) async fn docker_runtime(host: String, tmp: &Path) -> DockerRuntime {
     let options = DockerOptions {
         host: Some(host),
-        logins: Arc::new(|_: &str| Ok(None::<RegistryLogin>)),
+        docker_config: DockerConfig::default(),
         tmp_dir: tmp.to_owned(),
         clock: Clock::System,
     };
@@ -84,6 +87,23 @@ async fn docker_bed() -> Option<Bed> {
     };
     let tmp = tempfile::tempdir().unwrap();
     Some(Bed { runtime: Box::new(docker_runtime(host, tmp.path()).await), base, _tmp: tmp })
+}
+
+/// All tests share one store, as jobs of a host do; it stays in the target directory, with the base unpacked.
+async fn embedded_bed() -> Option<Bed> {
+    let Ok(base) = std::env::var("TESTBED_BASE_IMAGE") else {
+        println!("skipped: TESTBED_BASE_IMAGE is not set");
+        return None;
+    };
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: containers of the embedded runtime are tested as root here");
+        return None;
+    }
+    let store = Path::new(env!("CARGO_TARGET_TMPDIR")).join("embedded-contract");
+    let program = env!("CARGO_BIN_EXE_slipway").into();
+    let registry = registry::Client::new(registry::Options::default());
+    let runtime = EmbeddedRuntime::open(&store, program, registry, Clock::System).unwrap();
+    Some(Bed { runtime: Box::new(runtime), base, _tmp: tempfile::tempdir().unwrap() })
 }
 
 impl Bed {

@@ -336,6 +336,7 @@ fn header(name: &str, size: u64) -> io::Result<tar::Header> {
 mod tests {
     use super::*;
     use crate::layer::Content;
+    use crate::registry::DockerConfig;
     use crate::runtime::docker::DockerOptions;
     use crate::runtime::{BasePolicy, ImageChange, ImageStore, TreeRequest};
     use crate::sys::clock::Clock;
@@ -364,8 +365,10 @@ mod tests {
             println!("skipped: DOCKER_HOST or TESTBED_BASE_IMAGE is not set");
             return;
         };
-        let (tmp, logins) = (tempfile::tempdir().unwrap(), Arc::new(|_: &str| Ok(None)));
-        let options = DockerOptions { host: Some(host), logins, tmp_dir: tmp.path().to_owned(), clock: Clock::System };
+        let tmp = tempfile::tempdir().unwrap();
+        let docker_config = DockerConfig::default();
+        let options =
+            DockerOptions { host: Some(host), docker_config, tmp_dir: tmp.path().to_owned(), clock: Clock::System };
         let runtime = DockerRuntime::connect(options).await.unwrap();
         let base: ImageId = runtime.base(&base, BasePolicy::PreferLocal, &|_, _, _| {}).await.unwrap().id;
         // The engine here has the layers and would not look at ours: so we do.

@@ -14,10 +14,9 @@ mod transfer;
 mod tree;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bollard::Docker;
@@ -27,6 +26,7 @@ use owner::Owner;
 
 use super::{Accounts, ImageDescription, Runtime};
 use crate::ids::ImageId;
+use crate::registry::DockerConfig;
 use crate::sys::clock::Clock;
 
 /// Where the engine listens when nothing else is said.
@@ -36,30 +36,13 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How long the engine may work before it starts to answer: a commit of many gigabytes answers when it is done.
 const ANSWER: Duration = Duration::from_secs(4 * 3600);
 
-/// How to log in to a registry.
-#[derive(Clone)]
-pub struct RegistryLogin {
-    pub username: String,
-    pub password: String,
-    /// Instead of a password, for registries that gave one.
-    pub identity_token: Option<String>,
-}
-
-impl fmt::Debug for RegistryLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "login of `{}`", self.username)
-    }
-}
-
-/// The login for a registry (as in [`crate::image_ref::ImageRef::registry`]); `None` for anonymous access.
-pub type Logins = Arc<dyn Fn(&str) -> anyhow::Result<Option<RegistryLogin>> + Send + Sync>;
-
 /// What a [`DockerRuntime`] needs to know.
 #[derive(Clone)]
 pub struct DockerOptions {
     /// `unix://…`, `tcp://…` or `http://…`, as in `DOCKER_HOST`; the usual socket when not given.
     pub host: Option<String>,
-    pub logins: Logins,
+    /// Where credentials of registries are found.
+    pub docker_config: DockerConfig,
     /// An existing directory with room for the largest layer.
     pub tmp_dir: PathBuf,
     pub clock: Clock,
@@ -69,7 +52,7 @@ pub struct DockerOptions {
 pub struct DockerRuntime {
     docker: Docker,
     host: String,
-    logins: Logins,
+    docker_config: DockerConfig,
     tmp_dir: PathBuf,
     clock: Clock,
     owner: Owner,
@@ -92,11 +75,11 @@ impl DockerRuntime {
             .map_err(|_| unreachable(format!("no answer within {} seconds", FIRST_ANSWER.as_secs())))?
             .map_err(|error| unreachable(error::text(&error)))?;
         let owner = Owner::of_this_process();
-        let DockerOptions { logins, tmp_dir, clock, .. } = options;
+        let DockerOptions { docker_config, tmp_dir, clock, .. } = options;
         Ok(Self {
             docker,
             host,
-            logins,
+            docker_config,
             tmp_dir,
             clock,
             owner,

@@ -12,6 +12,7 @@ use super::image::{LocalImage, Step};
 use super::{DockerError, DockerRuntime};
 use crate::ids::{Digest, ImageId};
 use crate::image_ref::ImageRef;
+use crate::registry::Credentials;
 use crate::runtime::{BasePolicy, ImageChange, ImageDescription, OnProgress, Pushed};
 
 /// Pauses before a pull or push is tried again.
@@ -53,7 +54,7 @@ impl DockerRuntime {
     /// Whether the registry has the same image under this name.
     async fn is_current(&self, local: &LocalImage, target: &ImageRef) -> Result<bool, DockerError> {
         let attempted = format!("ask the registry for `{target}`");
-        let login = self.login(target, &attempted)?;
+        let login = self.login(target, &attempted).await?;
         let found = self.docker.inspect_registry_image(&target.to_string(), login).await;
         let found = found.map_err(self.failed(&attempted)).map_err(|error| of_registry(error, attempted))?;
         let digest = found.descriptor.digest.unwrap_or_default();
@@ -77,7 +78,7 @@ impl DockerRuntime {
             tag: Some(target.reference().to_owned()),
             ..Default::default()
         };
-        let login = self.login(target, &attempted)?;
+        let login = self.login(target, &attempted).await?;
         let mut answers = self.docker.create_image(Some(options), None, login);
         while let Some(answer) = answers.next().await {
             let answer =
@@ -140,7 +141,7 @@ impl DockerRuntime {
         progress: OnProgress<'_>,
     ) -> Result<Pushed, DockerError> {
         let attempted = format!("push `{target}`");
-        let login = self.login(target, &attempted)?;
+        let login = self.login(target, &attempted).await?;
         let tag = target.tag.clone().unwrap_or_else(|| "latest".to_owned());
         let options = PushImageOptions { tag: Some(tag), ..Default::default() };
         let name = target.name();
@@ -158,18 +159,19 @@ impl DockerRuntime {
         tally.pushed(id).ok_or_else(|| DockerError::Strange { what, text: target.to_string() })
     }
 
-    fn login(&self, target: &ImageRef, attempted: &str) -> Result<Option<DockerCredentials>, DockerError> {
-        let failed = |error: anyhow::Error| DockerError::Registry {
+    async fn login(&self, target: &ImageRef, attempted: &str) -> Result<Option<DockerCredentials>, DockerError> {
+        let registry = &target.registry;
+        let found = self.docker_config.credentials(registry).await.map_err(|error| DockerError::Registry {
             attempted: attempted.to_owned(),
-            message: format!("no login for `{}`: {error:#}", target.registry),
-        };
-        let login = (self.logins)(&target.registry).map_err(failed)?;
-        Ok(login.map(|login| DockerCredentials {
-            username: Some(login.username).filter(|_| login.identity_token.is_none()),
-            password: Some(login.password).filter(|_| login.identity_token.is_none()),
-            identitytoken: login.identity_token,
-            serveraddress: Some(target.registry.clone()),
-            ..Default::default()
+            message: format!("no login for `{registry}`: {error}"),
+        })?;
+        let blank = DockerCredentials { serveraddress: Some(registry.clone()), ..Default::default() };
+        Ok(found.map(|credentials| match credentials {
+            Credentials::Basic { user, password } => {
+                DockerCredentials { username: Some(user), password: Some(password), ..blank }
+            }
+            Credentials::IdentityToken(token) => DockerCredentials { identitytoken: Some(token), ..blank },
+            Credentials::RegistryToken(token) => DockerCredentials { registrytoken: Some(token), ..blank },
         }))
     }
 }

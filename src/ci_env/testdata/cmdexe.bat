@@ -1,0 +1,18 @@
+:: TAGGING
+echo :: TAGGING
+set WERF_TAG_BY_STAGES_SIGNATURE=true
+echo set WERF_TAG_BY_STAGES_SIGNATURE=true
+
+echo.
+:: DEPLOY
+echo :: DEPLOY
+:: set WERF_ENV=
+echo :: set WERF_ENV=
+set WERF_ADD_ANNOTATION_PROJECT_GIT=project.werf.io/git=https://lab.gitlab-example.com/chat
+echo set WERF_ADD_ANNOTATION_PROJECT_GIT=project.werf.io/git=https://lab.gitlab-example.com/chat
+set WERF_ADD_ANNOTATION_CI_COMMIT=ci.werf.io/commit=61368705db8652555bd96e68aadfd2ac423ba263
+echo set WERF_ADD_ANNOTATION_CI_COMMIT=ci.werf.io/commit=61368705db8652555bd96e68aadfd2ac423ba263
+set WERF_ADD_ANNOTATION_GITLAB_CI_PIPELINE_URL=gitlab.ci.werf.io/pipeline-url=https://lab.gitlab-example.com/chat/pipelines/71340
+echo set WERF_ADD_ANNOTATION_GITLAB_CI_PIPELINE_URL=gitlab.ci.werf.io/pipeline-url=https://lab.gitlab-example.com/chat/pipelines/71340
+set WERF_ADD_ANNOTATION_GITLAB_CI_JOB_URL=gitlab.ci.werf.io/job-url=https://lab.gitlab-example.com/chat/-/jobs/184837
+echo set WERF_ADD_ANNOTATION_GITLAB_CI_JOB_URL=gitlab.ci.werf.io/job-url=https://lab.gitlab-example.com/chat/-/jobs/184837
