@@ -30,7 +30,11 @@ pub(super) fn open(mut stream: impl Read + Send + 'static, ratio: u64) -> io::Re
         128 * 1024,
         Consumed { stream: start.chain(stream), consumption: Arc::clone(&consumed) },
     );
-    let limited = |plain| Box::new(Guarded { plain, consumed, produced: 0, ratio });
+    // Headers are read in small pieces.
+    let limited = |plain| {
+        let guarded = Guarded { plain, consumed, produced: 0, ratio };
+        Box::new(BufReader::with_capacity(128 * 1024, guarded))
+    };
     match magic {
         [0x1f, 0x8b, ..] => Ok(limited(Box::new(flate2::bufread::MultiGzDecoder::new(compressed)))),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {

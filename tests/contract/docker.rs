@@ -14,9 +14,10 @@ use bollard::query_parameters::{CreateContainerOptions, CreateImageOptions};
 use futures_util::TryStreamExt as _;
 use slipway::error::{ErrorKind, Explain};
 use slipway::image_ref::ImageRef;
+use slipway::layer::EntryKind;
 use slipway::registry::DockerConfig;
 use slipway::runtime::docker::{DockerError, DockerOptions, DockerRuntime};
-use slipway::runtime::{BasePolicy, ContainerRuntime, ContainerSpec, ImageChange, ImageStore};
+use slipway::runtime::{BasePolicy, ContainerRuntime, ContainerSpec, ImageChange, ImageStore, TreeRequest};
 use slipway::sys::clock::Clock;
 use slipway::sys::env::Env;
 
@@ -182,6 +183,15 @@ async fn a_base_is_pulled_again_only_when_the_registry_has_another() {
     assert!(error.to_string().starts_with(&format!("cannot pull `{unknown}`: ")), "{error}");
     let named = bed.runtime.base("NOT A NAME", BasePolicy::PreferLocal, &|_, _, _| {}).await.unwrap_err();
     insta::assert_snapshot!(named, @"the image `NOT A NAME` is not on this host");
+}
+
+#[tokio::test]
+async fn the_tree_of_everything_begins_with_the_root() {
+    let Some(bed) = bed().await else { return };
+    let image = bed.runtime.inspect(&bed.base).await.unwrap().unwrap().id;
+    let root = bed.runtime.tree(&image, &TreeRequest { path: "/".into() }).await.unwrap().unwrap();
+    let top = root.entries().unwrap().next().unwrap().unwrap();
+    assert!(top.path.as_os_str().is_empty() && matches!(top.kind, EntryKind::Directory), "{top:?}");
 }
 
 /// A registry that fails a while and wants a login, in front of the real one. Gives its address.

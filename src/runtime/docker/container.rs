@@ -18,6 +18,7 @@ use bollard::query_parameters::{
 };
 use futures_util::{Stream, StreamExt as _};
 
+use super::image::Step;
 use super::owner::{IMAGE, OWNER};
 use super::terminal::{Session, Window};
 use super::{DockerError, DockerRuntime};
@@ -48,7 +49,8 @@ impl ContainerRuntime for DockerRuntime {
         let asked = self.existing(image).await?;
         let mut config = asked.description.config.clone();
         config.labels.insert(OWNER.to_owned(), self.owner.label());
-        let with_layer = self.stack(&asked, Some(layer), config).await?.id;
+        let step = Step { parent: image.clone(), layer: Some(layer), config, created: None };
+        let with_layer = self.step(&asked, step).await?.id;
         let created = self.create_from(&with_layer, image, spec).await;
         if created.is_err() {
             self.drop_unnamed(with_layer.as_str()).await;
@@ -95,7 +97,9 @@ impl ContainerRuntime for DockerRuntime {
         let committed = self.commit_as_is(container.as_str()).await?;
         let image = match self.local(&committed).await? {
             Some(layers) => {
-                self.restack(&layers, &asked.description.id, asked.description.config.changed(change)).await
+                let config = asked.description.config.changed(change);
+                let step = Step { parent: asked.description.id, layer: None, config, created: None };
+                self.step(&layers, step).await
             }
             None => Err(DockerError::NoImage { name: committed.clone() }.into()),
         };

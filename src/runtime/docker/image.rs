@@ -1,10 +1,10 @@
 //! Images of the engine.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
-use bollard::models::ImageInspect;
+use bollard::models::{ImageInspect, ImageSummary};
 use bollard::query_parameters::{ListImagesOptions, RemoveImageOptions, TagImageOptions};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -32,6 +32,17 @@ pub(super) struct LocalImage {
     pub(super) repo_digests: Vec<String>,
 }
 
+/// What makes a new image of some layers.
+pub(super) struct Step {
+    /// The image that the new one is said to be based on.
+    pub(super) parent: ImageId,
+    pub(super) layer: Option<Arc<dyn LayerSource>>,
+    /// The whole configuration.
+    pub(super) config: ImageConfig,
+    /// Milliseconds since 1970, now if not given.
+    pub(super) created: Option<i64>,
+}
+
 impl LocalImage {
     fn of_engine(image: ImageInspect) -> Result<Self, DockerError> {
         let id = image.id.unwrap_or_default();
@@ -41,10 +52,9 @@ impl LocalImage {
         };
         let created = image.created.as_deref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
         let comment = image.comment.unwrap_or_default();
-        let names = image.repo_tags.unwrap_or_default().into_iter().filter(|name| !name.contains('<'));
         let description = ImageDescription {
             parent: comment.strip_prefix(PARENT).and_then(|parent| parent.parse().ok()),
-            names: names.collect(),
+            names: real_names(image.repo_tags.unwrap_or_default()),
             config: config
                 .map_err(|error| DockerError::Strange { what: "an image configuration", text: error.to_string() })?,
             created: created.map_or(0, jiff::Timestamp::as_millisecond),
@@ -81,44 +91,32 @@ impl DockerRuntime {
         self.local(id.as_str()).await?.ok_or_else(|| DockerError::NoImage { name: id.to_string() })
     }
 
-    /// An image on top of `parent` with exactly this configuration.
-    pub(super) async fn stack(
-        &self,
-        parent: &LocalImage,
-        layer: Option<Arc<dyn LayerSource>>,
-        config: ImageConfig,
-    ) -> anyhow::Result<ImageDescription> {
-        self.load_on(parent, layer, &parent.description.id, config).await
-    }
-
-    /// The layers of one image as a step on top of another, with exactly this configuration.
-    pub(super) async fn restack(
-        &self,
-        layers: &LocalImage,
-        parent: &ImageId,
-        config: ImageConfig,
-    ) -> anyhow::Result<ImageDescription> {
-        self.load_on(layers, None, parent, config).await
-    }
-
-    async fn load_on(
-        &self,
-        below: &LocalImage,
-        layer: Option<Arc<dyn LayerSource>>,
-        parent: &ImageId,
-        config: ImageConfig,
-    ) -> anyhow::Result<ImageDescription> {
+    /// The layers of an image with one step more.
+    pub(super) async fn step(&self, below: &LocalImage, step: Step) -> anyhow::Result<ImageDescription> {
         let image = NewImage {
             below: Some(below.description.id.clone()),
             platform: below.platform.clone(),
-            created: self.clock.now(),
-            config,
+            created: step.created.unwrap_or_else(|| self.clock.now()),
+            config: step.config,
             history: self.history(&below.description.id, below.diff_ids.len()).await?,
             diff_ids: below.diff_ids.clone(),
-            comment: format!("{PARENT}{parent}"),
+            comment: format!("{PARENT}{}", step.parent),
         };
-        let id = self.load(image, layer).await?;
+        let id = self.load(image, step.layer).await?;
         Ok(self.existing(&id).await?.description)
+    }
+
+    /// Describes an image of a list. Of an image that was listed before, only the names can be others.
+    async fn listed(&self, image: ImageSummary) -> Result<Option<ImageDescription>, DockerError> {
+        let known = self.listed.lock().unwrap_or_else(PoisonError::into_inner).get(&image.id).cloned();
+        if let Some(known) = known {
+            return Ok(Some(ImageDescription { names: real_names(image.repo_tags), ..known }));
+        }
+        let found = self.local(&image.id).await?.map(|found| found.description);
+        if let Some(found) = &found {
+            self.listed.lock().unwrap_or_else(PoisonError::into_inner).insert(image.id, found.clone());
+        }
+        Ok(found)
     }
 
     async fn platform(&self) -> Result<Platform, DockerError> {
@@ -156,14 +154,12 @@ impl ImageStore for DockerRuntime {
         }
         let options = ListImagesOptions { filters: Some(filters), ..Default::default() };
         let found = self.docker.list_images(Some(options)).await.map_err(self.failed("list images"))?;
-        let found = stream::iter(found.into_iter().map(|image| async move { self.local(&image.id).await }));
-        let found: Vec<Option<LocalImage>> = found.buffer_unordered(PARALLEL).try_collect().await?;
-        let mut images: Vec<ImageDescription> = found
-            .into_iter()
-            .flatten()
-            .map(|image| image.description)
-            .filter(|image| filter.repository.as_ref().is_none_or(|repository| has_name_in(image, repository)))
-            .collect();
+        let found = stream::iter(found.into_iter().map(|image| self.listed(image)));
+        let found: Vec<Option<ImageDescription>> = found.buffer_unordered(PARALLEL).try_collect().await?;
+        let wanted = |image: &ImageDescription| {
+            filter.repository.as_ref().is_none_or(|repository| has_name_in(image, repository))
+        };
+        let mut images: Vec<ImageDescription> = found.into_iter().flatten().filter(wanted).collect();
         images.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         Ok(images)
     }
@@ -186,7 +182,8 @@ impl ImageStore for DockerRuntime {
         if let Some(parent) = parent {
             let parent = self.existing(parent).await?;
             let config = parent.description.config.changed(change);
-            return self.stack(&parent, layer, config).await;
+            let step = Step { parent: parent.description.id.clone(), layer, config, created: None };
+            return self.step(&parent, step).await;
         }
         let image = NewImage {
             below: None,
@@ -251,6 +248,11 @@ impl DockerRuntime {
             _ => Ok(()),
         }
     }
+}
+
+/// Without what the engine says where there is no name.
+fn real_names(names: Vec<String>) -> Vec<String> {
+    names.into_iter().filter(|name| !name.contains('<')).collect()
 }
 
 fn split_name(name: &str) -> (&str, &str) {

@@ -24,7 +24,7 @@ use bollard::Docker;
 pub use error::DockerError;
 use owner::Owner;
 
-use super::{Accounts, Runtime};
+use super::{Accounts, ImageDescription, Runtime};
 use crate::ids::ImageId;
 use crate::registry::DockerConfig;
 use crate::sys::clock::Clock;
@@ -57,6 +57,8 @@ pub struct DockerRuntime {
     clock: Clock,
     owner: Owner,
     accounts: Mutex<HashMap<ImageId, Accounts>>,
+    /// Images that were listed, by id: nothing of them changes but their names.
+    listed: Mutex<HashMap<String, ImageDescription>>,
     /// The engine looks in archives for layers that it has itself.
     wants_whole_archives: AtomicBool,
 }
@@ -82,6 +84,7 @@ impl DockerRuntime {
             clock,
             owner,
             accounts: Mutex::default(),
+            listed: Mutex::default(),
             wants_whole_archives: AtomicBool::new(false),
         })
     }

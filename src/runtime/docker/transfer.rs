@@ -8,7 +8,7 @@ use bollard::query_parameters::{CreateImageOptions, PushImageOptions};
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::image::LocalImage;
+use super::image::{LocalImage, Step};
 use super::{DockerError, DockerRuntime};
 use crate::ids::{Digest, ImageId};
 use crate::image_ref::ImageRef;
@@ -100,15 +100,21 @@ impl DockerRuntime {
         let local = self.existing(id).await?;
         let mut config = local.description.config.changed(change);
         config.other.insert("Image".to_owned(), Value::from(id.as_str()));
-        let published = self.stack(&local, None, config).await?;
+        // The same image is the same wherever and whenever it is published: its time stays.
+        let created = Some(local.description.created);
+        let published = self.step(&local, Step { parent: id.clone(), layer: None, config, created }).await?;
         let name = format!("{}:{}", target.name(), target.tag.as_deref().unwrap_or("latest"));
         // The engine pushes by name only; a name that was in use goes back to whose it was.
         let before = self.local(&name).await?.map(|image| image.description.id);
         self.give_name(&published.id, &name).await?;
         let pushed = self.push_name(target, &published.id, progress).await;
-        self.take_name(&name).await?;
-        if let Some(before) = before.filter(|before| *before != published.id) {
-            self.give_name(&before, &name).await?;
+        match before {
+            Some(before) if before == published.id => {}
+            Some(before) => {
+                self.give_name(&before, &name).await?;
+                self.drop_unnamed(published.id.as_str()).await;
+            }
+            None => self.take_name(&name).await?,
         }
         Ok(pushed?)
     }
