@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use app::App;
 
-use crate::runtime::embedded::child as container_child;
+use crate::runtime::embedded;
 
 /// Builds images from git in cached stages, publishes them, and runs GitLab jobs.
 ///
@@ -35,9 +35,9 @@ enum Command {
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    // Holds a container; must not have threads.
-    if args.get(1).is_some_and(|arg| arg == container_child::SUBCOMMAND) {
-        return container_child::main();
+    // Of the embedded runtime; they must not have threads.
+    if let Some(code) = embedded::hidden_command(&args) {
+        return code;
     }
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
