@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
-use crate::runtime::embedded::child as container_child;
+use crate::runtime::embedded;
 use crate::sys::env::Env;
 use app::App;
 
@@ -107,9 +107,9 @@ enum StageCommand {
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    // Holds a container; must not have threads.
-    if args.get(1).is_some_and(|arg| arg == container_child::SUBCOMMAND) {
-        return container_child::main();
+    // Of the embedded runtime; they must not have threads.
+    if let Some(code) = embedded::hidden_command(&args) {
+        return code;
     }
     if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
         return multiwerf::run(&args);

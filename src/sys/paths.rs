@@ -7,7 +7,13 @@ use super::env::Env;
 /// The directory of everything that outlives a command: `/var/lib/slipway` for root, `$XDG_DATA_HOME/slipway` or
 /// `~/.local/share/slipway` for others, `$SLIPWAY_STATE_DIR` before both.
 pub fn state_dir(env: &Env) -> PathBuf {
-    state_dir_of(env, rustix::process::geteuid().is_root())
+    state_dir_of(env, rustix::process::geteuid().is_root() && !in_user_namespace())
+}
+
+/// Whether this process sees only some user ids: root here is somebody else outside.
+pub fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && map.split_ascii_whitespace().ne(["0", "0", "4294967295"])
 }
 
 fn state_dir_of(env: &Env, root: bool) -> PathBuf {

@@ -460,3 +460,53 @@ async fn removals_in_a_layer_hide_what_is_below() {
     host.runtime.run(&container, &mut sink).await.unwrap();
     assert_eq!(text, "/:\nbin\ndev\netc\nproc\nsys\ntmp\n\n/etc:\nhosts\nonly\nresolv.conf\nnow a file");
 }
+
+/// What the inner test below does, as somebody who is not root: with subordinate ids and without.
+#[test]
+fn containers_run_without_root() {
+    if !rustix::process::geteuid().is_root() || !Path::new(BUSYBOX).exists() {
+        println!("skipped: needs root, to become somebody else, and {BUSYBOX}");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    busybox_root(directory.path());
+    let chown = Command::new("chown").args(["-R", "65534:65534"]).arg(directory.path()).status().unwrap();
+    assert!(chown.success());
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "features::embedded::unprivileged", "--nocapture"])
+        .env("SLIPWAY_TEST_UNPRIVILEGED", directory.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("done without root"),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test]
+async fn unprivileged() {
+    let Some(directory) = std::env::var_os("SLIPWAY_TEST_UNPRIVILEGED").map(PathBuf::from) else { return };
+    // Here this process starts again as root of a user namespace.
+    let runtime = open(&directory);
+    let base = runtime.import(&directory.join("root.tar"), "busybox:1").await.unwrap();
+    let text = "echo hello > /greeting; rm /bin/vi; rm -r /home; mkdir /home; id -u; cat /proc/self/uid_map; ls /sys/class > /dev/null";
+    let container = runtime.create(&base.id, None, &script("c1", text)).await.unwrap();
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    let exit = runtime.run(&container, &mut sink).await.unwrap();
+    assert_eq!(exit.code, 0, "{text}");
+    assert!(text.starts_with("0\n"), "{text}");
+    let image = runtime.commit(&container, &ImageChange::default()).await.unwrap();
+    let next = script("c2", "cat /greeting; test ! -e /bin/vi; test ! -e /home/app; echo right");
+    let container = runtime.create(&image.id, None, &next).await.unwrap();
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    let exit = runtime.run(&container, &mut sink).await.unwrap();
+    assert_eq!((exit.code, text.as_str()), (0, "hello\nright\n"));
+    runtime.remove(&container).await.unwrap();
+    println!("done without root");
+}

@@ -25,7 +25,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -35,6 +35,7 @@ use super::overlay::Overlay;
 use super::terminal;
 use super::wire;
 use crate::lease::Owner;
+use crate::sys::paths;
 
 /// Name of the hidden subcommand.
 pub const SUBCOMMAND: &str = "container-child";
@@ -182,6 +183,9 @@ fn mount_all(launch: &Launch) -> Result<PathBuf, Failure> {
     let run = launch.directory.join("run");
     unshare(CloneFlags::CLONE_NEWNS).step("make a mount namespace")?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).step("make mounts private")?;
+    if paths::in_user_namespace() {
+        show_one_cgroup_hierarchy().step("look for the control groups")?;
+    }
     let options = c"mode=0700,size=16m";
     mount("slipway", &run, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(options))
         .step("mount memory for private files")?;
@@ -195,6 +199,13 @@ fn mount_all(launch: &Launch) -> Result<PathBuf, Failure> {
     }
     launch.overlay.mount(&launch.directory.join("merged"), &run.join("links")).step("mount the layers")?;
     Ok(run)
+}
+
+/// Where only root may make control groups, libcontainer goes without them, but only in the one hierarchy of version 2. A host
+/// that has both versions shows version 2 in a corner; we make it all there is, in our mount namespace.
+fn show_one_cgroup_hierarchy() -> rustix::io::Result<()> {
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    if unified.is_dir() { mount_bind(unified, "/sys/fs/cgroup") } else { Ok(()) }
 }
 
 /// The working directory and its parents, within the root file system whatever links it contains.

@@ -2,7 +2,7 @@
 
 mod archive;
 mod cgroup;
-pub mod child;
+mod child;
 mod container;
 mod images;
 mod marks;
@@ -10,6 +10,7 @@ mod merged;
 mod overlay;
 mod prepared;
 mod remote;
+mod rootless;
 mod snapshot;
 mod spec;
 mod store;
@@ -19,7 +20,9 @@ mod user;
 mod wire;
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -42,6 +45,19 @@ use crate::image_ref::ImageRef;
 use crate::layer::LayerSource;
 use crate::registry::Client;
 use crate::sys::clock::Clock;
+use crate::sys::paths::in_user_namespace;
+
+/// Runs a subcommand by which this program calls itself; `None` when the arguments (the program's name first) are none of these.
+/// Must be called before any thread is started.
+pub fn hidden_command(args: &[OsString]) -> Option<ExitCode> {
+    let mut rest = args.iter().skip(1).cloned();
+    match rest.next()?.to_str()? {
+        child::SUBCOMMAND => Some(child::main()),
+        rootless::SUBCOMMAND => Some(rootless::main(rest)),
+        rootless::MAP_SUBCOMMAND => Some(rootless::map_main(rest)),
+        _ => None,
+    }
+}
 
 /// Images and containers of this host, without a daemon.
 pub struct EmbeddedRuntime {
@@ -58,11 +74,19 @@ impl EmbeddedRuntime {
     /// Opens, or makes, the store in the directory `root` and clears what dead processes left there. `program` is this
     /// program's executable, `registry` what base images come from and published ones go to.
     ///
+    /// Without root, the process starts again, with the same arguments, as root of a user namespace: do nothing before that must
+    /// not be done twice.
+    ///
     /// # Errors
     /// When the directory cannot be made or written.
     pub fn open(root: &Path, program: PathBuf, registry: Client, clock: Clock) -> anyhow::Result<Self> {
+        if rootless::is_needed() {
+            return Err(Error::environment("cannot start again in a user namespace")
+                .because(rootless::restart(&program))
+                .into());
+        }
         let store = Store::open(root)?;
-        let user_namespace = !rustix::process::geteuid().is_root();
+        let user_namespace = in_user_namespace();
         let host = Host { user_namespace, guards_devices: guards_devices() };
         let marks = if user_namespace { Marks::User } else { Marks::Trusted };
         let images = Images { store, marks, clock };

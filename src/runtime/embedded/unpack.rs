@@ -15,6 +15,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::marks::Marks;
+use super::rootless;
 use crate::error::{ErrorKind, Explain};
 use crate::layer::{Entry, EntryKind, LayerSource};
 
@@ -67,6 +68,8 @@ pub fn unpack(source: &dyn LayerSource, root: &Path, marks: Marks) -> anyhow::Re
 pub struct Unpacker {
     root: OwnedFd,
     marks: Marks,
+    /// This process has one id, and every file is its own.
+    one_id: bool,
     /// The last parent directory; most entries have the one of the entry before.
     parent: (PathBuf, OwnedFd),
     /// Times of directories, to be set when nothing is written into them any more.
@@ -78,7 +81,8 @@ impl Unpacker {
     pub fn new(root: &Path, marks: Marks) -> anyhow::Result<Self> {
         let root = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let parent = (PathBuf::new(), root.try_clone()?);
-        Ok(Self { root, marks, parent, directory_times: Vec::new(), bytes: 0 })
+        let one_id = rootless::has_one_id();
+        Ok(Self { root, marks, one_id, parent, directory_times: Vec::new(), bytes: 0 })
     }
 
     pub fn write(&mut self, entry: &Entry) -> anyhow::Result<()> {
@@ -132,6 +136,8 @@ impl Unpacker {
             EntryKind::Hardlink { target } => return self.link(parent, name, entry, target),
             EntryKind::Symlink { target } => rustix::fs::symlinkat(target, parent, name).map_err(fail)?,
             EntryKind::Fifo => make_node(parent, name, FileType::Fifo, (0, 0)).map_err(fail)?,
+            // Nobody can make a device node in a user namespace, and none would work there: a container has its own `/dev`.
+            EntryKind::CharDevice { .. } | EntryKind::BlockDevice { .. } if self.marks == Marks::User => return Ok(()),
             EntryKind::CharDevice { major, minor } => {
                 make_node(parent, name, FileType::CharacterDevice, (*major, *minor)).map_err(fail)?;
             }
@@ -220,7 +226,9 @@ impl Unpacker {
     fn dress(&self, file: &OwnedFd, entry: &Entry) -> Result<(), UnpackError> {
         let fail = |error: Errno| failed(&entry.path, error);
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::fchown(file, Some(uid), Some(gid)).map_err(fail)?;
+        if !self.one_id {
+            rustix::fs::fchown(file, Some(uid), Some(gid)).map_err(fail)?;
+        }
         rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode)).map_err(fail)?;
         for (name, value) in &entry.xattrs {
             check_attribute(name, entry)?;
@@ -233,7 +241,9 @@ impl Unpacker {
     fn dress_at(&self, parent: &OwnedFd, name: &Path, entry: &Entry) -> anyhow::Result<()> {
         let fail = |error: Errno| failed(&entry.path, error);
         let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        if !self.one_id {
+            rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+        }
         if !matches!(entry.kind, EntryKind::Symlink { .. }) {
             rustix::fs::chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty()).map_err(fail)?;
         }
