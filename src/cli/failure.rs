@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
 use crate::ci_env::CiEnvError;
+use crate::config;
 use crate::error::{Error, ErrorKind, Explain};
 use crate::exec::ci_file::CiFileError;
 use crate::registry::Error as RegistryError;
@@ -17,6 +18,7 @@ macro_rules! as_explained {
     ($error:expr) => {
         None::<&dyn Explain>
             .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
+            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiFileError>().map(|error| error as _))
             .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))

@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::TypedValueParser as _;
 
 /// Where the project is (spec/publish-and-cleanup.md 8.3).
 #[derive(Clone, Debug, Default, Args)]
 pub struct ProjectFlags {
     /// Project directory; relative paths count from the current directory [$WERF_DIR]
-    #[arg(long, env = "WERF_DIR", hide_env = true, value_name = "DIR")]
+    #[arg(long, env = "WERF_DIR", hide_env = true, value_parser = path(), value_name = "DIR")]
     pub dir: Option<PathBuf>,
     /// Configuration file [$WERF_CONFIG, default: werf.yml, then werf.yaml in the project]
-    #[arg(long, env = "WERF_CONFIG", hide_env = true, value_name = "FILE")]
+    #[arg(long, env = "WERF_CONFIG", hide_env = true, value_parser = path(), value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Directory with werf.yaml templates [$WERF_CONFIG_TEMPLATES_DIR, default: .werf in the project]
-    #[arg(long, env = "WERF_CONFIG_TEMPLATES_DIR", hide_env = true, value_name = "DIR")]
+    #[arg(long, env = "WERF_CONFIG_TEMPLATES_DIR", hide_env = true, value_parser = path(), value_name = "DIR")]
     pub config_templates_dir: Option<PathBuf>,
 }
 
@@ -49,4 +50,9 @@ pub fn switch(text: &str) -> Result<bool, String> {
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Ok(false),
         _ => Err("expected `true` or `false`".to_owned()),
     }
+}
+
+/// A path that may be empty: a variable set to nothing is as good as unset, which clap's own parser of paths does not grant.
+fn path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    clap::builder::OsStringValueParser::new().map(PathBuf::from)
 }

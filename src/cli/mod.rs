@@ -2,12 +2,14 @@
 
 mod app;
 mod ci_env;
+mod config;
 mod exec;
 mod executor;
 mod failure;
 pub mod flags;
 mod log_options;
 mod multiwerf;
+pub mod project;
 mod slugify;
 
 use std::ffi::{OsStr, OsString};
@@ -45,6 +47,7 @@ enum Command {
 /// Commands that wait for nothing but files and processes: they start no async runtime, and are done in milliseconds.
 #[derive(Debug, Subcommand)]
 enum PlainCommand {
+    Config(config::ConfigArgs),
     Slugify(slugify::SlugifyArgs),
 }
 
@@ -78,8 +81,9 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
     })
 }
 
-fn run_plain(command: PlainCommand, _app: &App) -> anyhow::Result<ExitCode> {
+fn run_plain(command: PlainCommand, app: &App) -> anyhow::Result<ExitCode> {
     match command {
+        PlainCommand::Config(args) => config::run(&args, app)?,
         PlainCommand::Slugify(args) => slugify::run(&args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::error::{ErrorKind, Explain};
+use crate::template;
 use crate::yaml::{self, Position};
 
 /// A configuration that cannot be used.
@@ -21,6 +22,8 @@ pub enum Error {
     NotText { path: PathBuf },
     #[error("cannot parse {file}: no section has `configVersion`, which names the project")]
     NoMeta { file: String, project: String },
+    #[error("cannot parse config {file}: {error}{}", template_frame(error))]
+    Template { file: String, error: Box<template::Error> },
     #[error("the variable WERF_PROJECT_NAME is `{name}`, which is not a project name")]
     ProjectVariable { name: String },
     #[error("{0}")]
@@ -37,6 +40,8 @@ pub struct Mistake {
     pub problem: Problem,
     /// The section around the places, with line numbers.
     pub frame: String,
+    /// What rendering warned of: a file that was not found is often the cause.
+    pub warnings: Vec<String>,
 }
 
 /// What is wrong at one place. Names of keys, images and files are as the user wrote them.
@@ -155,6 +160,15 @@ pub(super) struct At {
 }
 
 impl Error {
+    /// The same error, with what rendering warned of.
+    #[must_use]
+    pub fn after(mut self, warnings: Vec<String>) -> Self {
+        if let Self::Mistake(mistake) = &mut self {
+            mistake.warnings = warnings;
+        }
+        self
+    }
+
     /// A problem at a place of a section; `at` counts from the section's first line.
     pub(super) fn in_text(file: &str, first_line: usize, text: &str, at: Position, mut problem: Problem) -> Self {
         let moved = |place: Position| Position { line: (place.line + first_line).saturating_sub(1), ..place };
@@ -168,7 +182,7 @@ impl Error {
             _ => {}
         }
         let frame = frame(first_line, text, &places);
-        Self::Mistake(Box::new(Mistake { file: file.to_owned(), places, problem, frame }))
+        Self::Mistake(Box::new(Mistake { file: file.to_owned(), places, problem, frame, warnings: Vec::new() }))
     }
 }
 
@@ -197,8 +211,12 @@ impl Explain for Error {
                 "choose the name with care: stages, images, releases and namespaces carry it, so it must never change"
                     .to_owned(),
             ],
-            Self::Mistake(mistake) => mistake.problem.hints(),
+            Self::Mistake(mistake) => {
+                let warnings = mistake.warnings.iter().map(|warning| format!("rendering warned: {warning}"));
+                warnings.chain(mistake.problem.hints()).collect()
+            }
             Self::ProjectVariable { .. } => vec![PROJECT_RULE.to_owned()],
+            Self::Template { error, .. } => error.hints(),
             Self::Unreadable { .. } | Self::NotText { .. } => Vec::new(),
         }
     }
@@ -274,6 +292,11 @@ fn visible(line: &str) -> String {
 fn not_found(tried: &[PathBuf]) -> String {
     let tried: Vec<String> = tried.iter().map(|path| format!("no file {}", path.display())).collect();
     tried.join(", ")
+}
+
+fn template_frame(error: &template::Error) -> String {
+    let frame = error.frame();
+    if frame.is_empty() { frame } else { format!("\n{frame}") }
 }
 
 fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -76,6 +76,8 @@ fn checked_name(field: Field<'_>) -> Result<String, At> {
         "it has a blank or a control character"
     } else if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
         "a part between slashes is empty, `.` or `..`"
+    } else if ["__slash__", "__plus__", "__nameless__"].iter().any(|word| name.contains(word)) {
+        "`__slash__`, `__plus__` and `__nameless__` stand for something else in tags"
     } else {
         return Ok(name);
     };

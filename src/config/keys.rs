@@ -162,7 +162,7 @@ fn hint(name: &str, known: &[(&str, Keys)]) -> Option<String> {
     }
     let name_is_short = name.chars().count() <= 60;
     let near = known.iter().filter(|_| name_is_short).map(|(known, _)| (distance(name, known), *known)).min()?;
-    (near.0 <= 1 + near.1.len() / 5).then(|| format!("did you mean `{}` instead of `{name}`?", near.1))
+    (near.0 <= 1 + near.1.len() / 4).then(|| format!("did you mean `{}` instead of `{name}`?", near.1))
 }
 
 /// How many letters must be added, dropped or changed (case counts for nothing) to come from one word to another.

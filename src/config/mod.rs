@@ -19,11 +19,13 @@ pub mod model;
 mod mount;
 mod overlap;
 mod paths;
+mod render;
 mod section;
 mod shell;
 
 pub use error::{Error, Mistake, Problem, UnknownField};
 pub use model::*;
+pub use render::{Rendered, Source, render, template_order};
 pub use section::{Section, SectionKind};
 
 use checks::Declared;

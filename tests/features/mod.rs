@@ -1,11 +1,13 @@
 //! One file per user-visible feature.
 
 mod ci_env;
-mod config;
+mod config_command;
+mod config_files;
 mod exec;
 mod executor;
 mod multiwerf;
 mod registry;
 mod slug;
+mod template;
 mod ui;
 mod yaml;
