@@ -7,6 +7,7 @@ mod exec;
 mod executor;
 mod multiwerf;
 mod registry;
+mod settings;
 mod slug;
 mod template;
 mod ui;
