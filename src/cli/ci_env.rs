@@ -8,13 +8,16 @@ use anyhow::Context as _;
 use clap::Args;
 
 use crate::ci_env::shell_text::{self, Echo, Shell};
-use crate::ci_env::{self, Block, Dialect, Facts, Variables};
+use crate::ci_env::{self, Block, Dialect, Facts, Variables, github};
+use crate::config;
 use crate::error::Error;
 use crate::registry::{self, DockerConfig};
 use crate::sys::env::Env;
 use crate::sys::files;
 
 use super::app::{self, App};
+use super::flags::ProjectFlags;
+use super::project;
 
 /// Print the variables that a CI system means for werf, as a script to source
 #[derive(Debug, Args)]
@@ -22,6 +25,8 @@ pub struct CiEnvArgs {
     /// gitlab or github
     #[arg(value_name = "CI_SYSTEM")]
     systems: Vec<String>,
+    #[command(flatten)]
+    project: ProjectFlags,
     /// How published images are called: stages-signature, or tag-or-branch (gitlab only)
     #[arg(long, value_name = "STRATEGY", default_value = "stages-signature")]
     tagging_strategy: String,
@@ -147,8 +152,13 @@ fn script_shell(name: &str) -> Result<Shell, Error> {
 async fn script(args: &CiEnvArgs, app: &App, plan: &Plan) -> anyhow::Result<String> {
     let variables: Variables =
         app.env.all().filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?))).collect();
+    let project = match plan.system {
+        System::GitLab => None,
+        System::GitHub => github_project(&args.project, &app.env)?,
+    };
+    let project = project.as_ref();
     // Whatever cannot be said is found out before anything is made or anybody is asked.
-    blocks(plan.system, &variables, &plan.facts)?;
+    blocks(plan.system, &variables, &plan.facts, project)?;
     let session = session(&docker_config_of_user(args, &app.env), &plan.tmp_dir)?;
     let login = match plan.system {
         System::GitLab => ci_env::gitlab::login(&variables),
@@ -160,14 +170,30 @@ async fn script(args: &CiEnvArgs, app: &App, plan: &Plan) -> anyhow::Result<Stri
             .with_context(|| format!("unable to login into docker repo {address}"))?;
     }
     let facts = Facts { docker_config: session.display().to_string(), ..plan.facts.clone() };
-    Ok(shell_text::render(&blocks(plan.system, &variables, &facts)?, plan.shell, plan.echo)?)
+    Ok(shell_text::render(&blocks(plan.system, &variables, &facts, project)?, plan.shell, plan.echo)?)
 }
 
-fn blocks(system: System, variables: &Variables, facts: &Facts) -> Result<Vec<Block>, ci_env::CiEnvError> {
+fn blocks(
+    system: System,
+    variables: &Variables,
+    facts: &Facts,
+    project: Option<&github::Project>,
+) -> Result<Vec<Block>, ci_env::CiEnvError> {
     match system {
         System::GitLab => ci_env::gitlab::blocks(variables, facts),
-        System::GitHub => ci_env::github::blocks(variables, facts, None),
+        System::GitHub => ci_env::github::blocks(variables, facts, project),
     }
+}
+
+/// What werf.yaml says, if there is one.
+fn github_project(flags: &ProjectFlags, env: &Env) -> anyhow::Result<Option<github::Project>> {
+    let config = match project::load(flags, env) {
+        Ok(project) => project.config,
+        Err(config::Error::NotFound { .. }) if flags.config.is_none() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let has_nameless_image = config.image("").is_some_and(|image| !image.is_artifact());
+    Ok(Some(github::Project { name: config.meta.project, has_nameless_image }))
 }
 
 /// A private copy of the user's credentials, to which the job's own are added.

