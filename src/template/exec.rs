@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::rc::Rc;
 
+use regex::Regex;
+
 use super::Set;
 use super::ast::{Binding, Branches, Call, Command, Expr, ExprKind, Node, Number, Pipe, Template};
 use super::error::{Error, Failure};
@@ -19,6 +21,8 @@ pub struct Engine<'s> {
     templates: RefCell<BTreeMap<Rc<str>, Rc<Template>>>,
     /// What `tpl` has parsed, by text.
     parsed: RefCell<HashMap<Rc<str>, Rc<Template>>>,
+    /// What the functions for regular expressions have compiled, by pattern.
+    pub regexes: RefCell<HashMap<String, Regex>>,
     main: &'s str,
     pub budget: Budget,
     depth: Cell<usize>,
@@ -36,6 +40,7 @@ impl<'s> Engine<'s> {
             set,
             templates: RefCell::new(set.templates.clone()),
             parsed: RefCell::default(),
+            regexes: RefCell::default(),
             main,
             budget: Budget::new(set.limits),
             depth: Cell::new(0),
@@ -568,6 +573,7 @@ impl<'t> Frame<'t, '_> {
             Body::Or => self.short_circuit(dot, arguments, last, true),
             body => {
                 let values = self.typed_values(dot, function, arguments, last)?;
+                self.checked(values.iter().try_for_each(|value| self.paid(value, 64)))?;
                 let outcome = match body {
                     Body::Native(native) => native(engine, Args(&values)),
                     Body::Closure(closure) => closure(&values).map_err(Failure::from),
@@ -626,7 +632,7 @@ impl<'t> Frame<'t, '_> {
     fn outcome(&mut self, whole: At<'t>, name: &str, outcome: Result<Value, Failure>) -> Run<Slot> {
         match outcome {
             Ok(value) => {
-                self.checked(self.paid(&value))?;
+                self.checked(self.paid(&value, 4))?;
                 Ok(Slot::plain(value))
             }
             Err(failure) => {
@@ -639,12 +645,13 @@ impl<'t> Frame<'t, '_> {
         }
     }
 
-    /// Pays for what a function made.
-    fn paid(&self, value: &Value) -> Result<(), String> {
+    /// Pays for a value that a function takes or makes: one step for `per_step` elements, or for 64 bytes.
+    fn paid(&self, value: &Value, per_step: usize) -> Result<(), String> {
+        let budget = &self.engine.budget;
         match value {
-            Value::Str(text) => self.engine.budget.text(text.len()),
-            Value::List(list) => self.engine.budget.elements(list.items().len() / 8),
-            Value::Map(map) => self.engine.budget.elements(map.len() / 8),
+            Value::Str(text) => budget.text(text.len()),
+            Value::List(list) => budget.spend((list.items().len() / per_step) as u64),
+            Value::Map(map) => budget.spend((map.len() / per_step) as u64),
             _ => Ok(()),
         }
     }

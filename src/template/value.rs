@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use super::limits::VALUE_DEPTH;
+use super::limits::{Budget, VALUE_DEPTH};
 
 /// A value. Cloning shares maps and lists.
 #[derive(Clone, Default)]
@@ -240,9 +240,9 @@ impl Value {
     /// Equality as `reflect.DeepEqual` has it: types count.
     ///
     /// # Errors
-    /// Values nested too deep, or a map inside itself.
-    pub fn deep_equal(&self, other: &Value) -> Result<bool, String> {
-        equal(self, other, 0)
+    /// Values nested too deep, a map inside itself, or more work than the budget has.
+    pub(super) fn deep_equal(&self, other: &Value, budget: &Budget) -> Result<bool, String> {
+        equal(self, other, budget, 0)
     }
 
     /// A value from parsed JSON; numbers become floats, as in Go.
@@ -260,7 +260,8 @@ impl Value {
     }
 }
 
-fn equal(a: &Value, b: &Value, depth: usize) -> Result<bool, String> {
+fn equal(a: &Value, b: &Value, budget: &Budget, depth: usize) -> Result<bool, String> {
+    budget.spend(1)?;
     if depth > VALUE_DEPTH {
         return Err(too_deep());
     }
@@ -279,7 +280,7 @@ fn equal(a: &Value, b: &Value, depth: usize) -> Result<bool, String> {
                 return Ok(true);
             }
             for (a, b) in a.items().iter().zip(b.items()) {
-                if !equal(a, b, depth + 1)? {
+                if !equal(a, b, budget, depth + 1)? {
                     return Ok(false);
                 }
             }
@@ -293,7 +294,7 @@ fn equal(a: &Value, b: &Value, depth: usize) -> Result<bool, String> {
                 return Ok(false);
             }
             for ((a_key, a), (b_key, b)) in a.entries().iter().zip(&b.entries()) {
-                if a_key != b_key || !equal(a, b, depth + 1)? {
+                if a_key != b_key || !equal(a, b, budget, depth + 1)? {
                     return Ok(false);
                 }
             }
@@ -367,7 +368,8 @@ mod tests {
         let (a, b) = (Map::new(Element::Any), Map::new(Element::Any));
         a.set("self", Value::Map(a.clone()));
         b.set("self", Value::Map(b.clone()));
-        assert_eq!(Value::Map(a.clone()).deep_equal(&Value::Map(b)), Err(too_deep()));
+        let budget = Budget::new(crate::template::Limits::default());
+        assert_eq!(Value::Map(a.clone()).deep_equal(&Value::Map(b), &budget), Err(too_deep()));
         a.remove("self");
     }
 }

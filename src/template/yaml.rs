@@ -7,7 +7,8 @@ use super::number::json_float;
 use super::value::{Element, Map, Value, too_deep};
 
 /// The first document of a text; numbers become floats, keys texts, as in Go by way of JSON.
-pub fn parse(text: &str) -> Result<Value, String> {
+pub fn parse(budget: &Budget, text: &str) -> Result<Value, String> {
+    budget.spend(text.len() as u64)?;
     if text.trim().is_empty() {
         return Ok(Value::Nil);
     }

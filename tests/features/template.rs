@@ -149,6 +149,12 @@ fn bombs_are_refused() {
         r#"{{ $a := dict }}{{ $b := dict }}{{ $_ := set $a "x" $a }}{{ $_ := set $b "x" $b }}{{ merge $a $b }}"#,
         r#"{{ regexMatch "((((a{900}){900}){900}){900})" "a" | ternary "" (mustRegexMatch "((((a{900}){900}){900}){900})" "a") }}"#,
         "{{ fromYaml \"a: &a [x,x,x,x,x,x,x,x,x]\\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\" }}",
+        r#"{{ $a := list 1 }}{{ $b := list 1 }}{{ range 100 }}{{ $a = list $a $a }}{{ $b = list $b $b }}{{ end }}{{ deepEqual $a $b }}"#,
+        r#"{{ $l := until 100000 }}{{ range 100000 }}{{ $_ := has -1 $l }}{{ end }}"#,
+        r#"{{ $s := repeat 900000 "x" }}{{ range 100000 }}{{ $_ := sha512sum $s }}{{ end }}"#,
+        r#"{{ range 100000 }}{{ $_ := regexMatch (printf "([a-z]{100}|[0-9]{100}){10}%d" .) "a" }}{{ end }}"#,
+        r#"{{ regexFindAll "" (repeat 1000000 "x") -1 }}"#,
+        r#"{{ splitList "" (repeat 1000000 "x") }}"#,
         r#"{{ mustFromJson (printf "%s" (repeat 100000 "[")) }}"#,
     ];
     let mut reasons = String::new();
@@ -187,6 +193,12 @@ fn bombs_are_refused() {
     the value is nested deeper than 200 levels, or contains itself
     `((((a{900}){900}){900}){900})`
     repetition limit exceeded
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
     recursion limit exceeded at line 1 column 128
     "#);
 }
