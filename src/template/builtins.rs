@@ -261,7 +261,8 @@ fn from_yaml(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
     match yaml::parse(&engine.budget, args.str(0))? {
         Value::Nil => Ok(Value::map()),
         map @ Value::Map(_) => Ok(map),
-        other => Err(format!("the YAML text is no map but a {}", other.kind()).into()),
+        Value::List(_) => Err("the YAML text is a list, not a map".into()),
+        other => Err(format!("the YAML text is a {}, not a map", other.kind()).into()),
     }
 }
 
@@ -269,7 +270,7 @@ fn from_yaml_list(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
     match yaml::parse(&engine.budget, args.str(0))? {
         Value::Nil => Ok(Value::list(Vec::new())),
         list @ Value::List(_) => Ok(list),
-        other => Err(format!("the YAML text is no list but a {}", other.kind()).into()),
+        other => Err(format!("the YAML text is a {}, not a list", other.kind()).into()),
     }
 }
 

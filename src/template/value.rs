@@ -244,20 +244,6 @@ impl Value {
     pub(super) fn deep_equal(&self, other: &Value, budget: &Budget) -> Result<bool, String> {
         equal(self, other, budget, 0)
     }
-
-    /// A value from parsed JSON; numbers become floats, as in Go.
-    pub fn from_json(json: serde_json::Value) -> Self {
-        match json {
-            serde_json::Value::Null => Self::Nil,
-            serde_json::Value::Bool(value) => Self::Bool(value),
-            serde_json::Value::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
-            serde_json::Value::String(text) => Self::from(text),
-            serde_json::Value::Array(items) => Self::list(items.into_iter().map(Self::from_json).collect()),
-            serde_json::Value::Object(fields) => {
-                fields.into_iter().map(|(key, value)| (key, Self::from_json(value))).collect()
-            }
-        }
-    }
 }
 
 fn equal(a: &Value, b: &Value, budget: &Budget, depth: usize) -> Result<bool, String> {
@@ -331,6 +317,22 @@ impl From<String> for Value {
 impl From<Rc<str>> for Value {
     fn from(text: Rc<str>) -> Self {
         Self::Str(text)
+    }
+}
+
+/// Numbers become floats, as in Go.
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Nil,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
+            serde_json::Value::String(text) => Self::from(text),
+            serde_json::Value::Array(items) => Self::list(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Object(fields) => {
+                fields.into_iter().map(|(key, value)| (key, Self::from(value))).collect()
+            }
+        }
     }
 }
 
