@@ -101,11 +101,12 @@ fn position(index: &Value, length: usize, kind: &str) -> Result<usize, String> {
     }
 }
 
+/// There are no function values here, so there is nothing that could be called.
 fn call(_: &Engine<'_>, args: Args<'_>) -> Outcome {
-    Err(match args.any(0) {
-        Value::Nil => "call of nil".into(),
-        other => format!("non-function {} of type {}", "value", other.type_name()).into(),
-    })
+    match args.any(0) {
+        Value::Nil => Err("call of nil".into()),
+        other => Err(format!("non-function of type {}", other.type_name()).into()),
+    }
 }
 
 /// The kinds that can be compared; what differs in kind cannot.
