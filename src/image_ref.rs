@@ -139,7 +139,7 @@ fn is_host(text: &str) -> bool {
             None => (text, None),
         },
     };
-    !host.is_empty()
+    host.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
         && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
         && port.is_none_or(|port| port.parse::<u16>().is_ok())
 }

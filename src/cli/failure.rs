@@ -1,19 +1,38 @@
 //! An error on its way out: its text, its hints, its exit code (decisions 6.2).
 
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
-use crate::config;
-use crate::error::{Error, ErrorKind, Explain};
-use crate::sys::process::ProcessError;
+use crate::error::{ErrorKind, Explain};
 use crate::ui::Ui;
+use crate::{ci_env, config, exec, executor, git, layer, registry, runtime, settings, sys, template, yaml};
 
-/// The given error as one that explains itself: a line for each type of ours that can.
+/// The given error as one that explains itself. A test below sees to it that every type of ours that can is here.
 macro_rules! as_explained {
     ($error:expr) => {
-        None::<&dyn Explain>
-            .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
+        as_explained!($error =>
+            crate::error::Error,
+            ci_env::CiEnvError,
+            config::Error,
+            exec::ci_file::CiFileError,
+            executor::error::ExecutorError,
+            git::Error,
+            layer::ReadError,
+            layer::WriteError,
+            registry::Error,
+            registry::docker_config::DockerConfigError,
+            registry::vendor::UnknownImplementation,
+            runtime::docker::DockerError,
+            runtime::embedded::UnpackError,
+            settings::SettingsError,
+            sys::process::ProcessError,
+            template::Error,
+            yaml::Error,
+        )
+    };
+    ($error:expr => $($kind:ty),+ $(,)?) => {
+        None::<&dyn Explain>$(.or_else(|| $error.downcast_ref::<$kind>().map(|error| error as _)))+
     };
 }
 
@@ -23,7 +42,7 @@ pub fn report(error: &anyhow::Error, ui: Option<&Ui>) -> ExitCode {
     let text = text(error);
     match ui {
         Some(ui) => ui.error(&text),
-        None => eprintln!("{text}"),
+        None => to_stderr(&text),
     }
     ExitCode::from(kind(error).exit_code())
 }
@@ -33,6 +52,26 @@ pub fn usage(error: &clap::Error) -> ExitCode {
     let asked_for = !error.use_stderr();
     let _ = error.print();
     if asked_for { ExitCode::SUCCESS } else { ExitCode::from(ErrorKind::Usage.exit_code()) }
+}
+
+/// Runs the command; a panic, which is a bug of ours, is told like any other failure and ends with its code.
+pub fn or_bug(ui: &Ui, command: impl FnOnce() -> ExitCode) -> ExitCode {
+    let mask = ui.mask().clone();
+    // Past the log, whose lock the panicking thread may hold.
+    std::panic::set_hook(Box::new(move |panic| to_stderr(&mask.text(&bug_text(panic)))));
+    let caught = std::panic::catch_unwind(AssertUnwindSafe(command));
+    caught.unwrap_or_else(|_| ExitCode::from(ErrorKind::Bug.exit_code()))
+}
+
+/// Unlike `eprintln!` without a panic when nobody listens any more.
+fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn bug_text(panic: &PanicHookInfo) -> String {
+    let message = panic.payload_as_str().unwrap_or("no message");
+    let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+    format!("Error: a bug in slipway{place}: {message}\nhint: please report it, with the command and this text")
 }
 
 /// `Error: ` and the chain of causes, then one line for each hint.
@@ -87,7 +126,13 @@ fn explanations(error: &anyhow::Error) -> impl Iterator<Item = &dyn Explain> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use anyhow::Context;
+
+    use crate::error::Error;
+    use crate::sys::process::ProcessError;
 
     use super::*;
 
@@ -139,6 +184,55 @@ mod tests {
         Error: interrupted
         exit code 17
         ");
+    }
+
+    /// Without its line in the list above an error ends with code 70 and without its hints.
+    #[test]
+    fn every_error_that_explains_itself_is_known() {
+        let (_, list) = include_str!("failure.rs").split_once("as_explained!($error =>").unwrap();
+        let (list, _) = list.split_once(')').unwrap();
+        let known: Vec<&str> = list.split(',').map(str::trim).collect();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for file in rust_files(&source) {
+            let module = file.strip_prefix(&source).unwrap().iter().next().unwrap().to_str().unwrap();
+            let module = module.strip_suffix(".rs").map_or(module.to_owned(), |top| format!("crate::{top}"));
+            for line in fs::read_to_string(&file).unwrap().lines() {
+                let Some(kind) = line.strip_prefix("impl Explain for ") else { continue };
+                let kind = kind.trim_end_matches(" {");
+                let is_it = |path: &&str| path.starts_with(&module) && path.ends_with(&format!("::{kind}"));
+                assert!(known.iter().any(is_it), "`{kind}` of {} is missing in the list", file.display());
+            }
+        }
+    }
+
+    fn rust_files(dir: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .collect()
+    }
+
+    #[test]
+    #[ignore = "its panic is looked at by the test below"]
+    fn panicking_command() {
+        let (ui, _) = Ui::for_test();
+        ui.mask().add("hunter2-hunter2");
+        let code = or_bug(&ui, || panic!("no stage for hunter2-hunter2"));
+        println!("{code:?}");
+    }
+
+    #[test]
+    fn a_panic_is_told_as_a_bug_of_ours() {
+        let program = std::env::current_exe().unwrap();
+        let arguments = ["--exact", "cli::failure::tests::panicking_command", "--ignored", "--nocapture"];
+        let output = std::process::Command::new(program).args(arguments).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+        assert!(stdout.contains(&format!("{:?}", ExitCode::from(70))), "{stdout}");
+        let (start, end) = stderr.split_once(" at src/cli/failure.rs:").unwrap();
+        assert_eq!(start, "Error: a bug in slipway");
+        let (_, end) = end.split_once(": ").unwrap();
+        assert_eq!(end, "no stage for [MASKED]\nhint: please report it, with the command and this text\n");
     }
 
     #[test]

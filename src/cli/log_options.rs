@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::sys::env::Env;
-use crate::ui::{DEFAULT_WIDTH, Level, UiOptions};
+use crate::ui::{DEFAULT_WIDTH, Level, Mask, UiOptions};
 
 use super::flags::LogFlags;
 
@@ -23,6 +23,31 @@ pub fn ui_options(flags: &LogFlags, env: &Env, terminal: Option<usize>) -> Resul
         gitlab_sections: env.get("GITLAB_CI") == Some("true"),
         terminal: terminal.is_some() && !in_ci,
     })
+}
+
+/// Registers what CI systems and werf's variables are known to keep secret, so that no line of the log shows it.
+pub fn mask_known_secrets(mask: &Mask, env: &Env) {
+    for (name, value) in env.all() {
+        if name.to_str().is_some_and(is_secret) {
+            mask.add(value.as_encoded_bytes());
+        }
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "CI_BUILD_TOKEN",
+        "CI_DEPENDENCY_PROXY_PASSWORD",
+        "CI_DEPLOY_PASSWORD",
+        "CI_JOB_JWT",
+        "CI_JOB_JWT_V2",
+        "CI_JOB_TOKEN",
+        "CI_REGISTRY_PASSWORD",
+        "GITHUB_TOKEN",
+        "WERF_SECRET_KEY",
+    ];
+    let of_werf = name.starts_with("WERF_") && (name.ends_with("_PASSWORD") || name.ends_with("_TOKEN"));
+    of_werf || NAMES.contains(&name)
 }
 
 /// Quiet wins over debug, debug over verbose.
@@ -85,6 +110,9 @@ mod tests {
         log: LogFlags,
     }
 
+    type Arguments = &'static [&'static str];
+    type Variables = &'static [(&'static str, &'static str)];
+
     fn options(arguments: &[&str], variables: &[(&str, &str)], terminal: Option<usize>) -> Result<UiOptions, String> {
         let line = Line::try_parse_from([&["slipway"], arguments].concat()).map_err(|error| error.to_string())?;
         let env = Env::literal(variables.iter().copied(), "/");
@@ -93,7 +121,7 @@ mod tests {
 
     #[test]
     fn levels() {
-        let table: [(&[&str], &[(&str, &str)], Level); 10] = [
+        let table: [(Arguments, Variables, Level); 10] = [
             (&[], &[], Level::Normal),
             (&["--log-verbose"], &[], Level::Verbose),
             (&["--verbose", "--debug"], &[], Level::Debug),
@@ -112,7 +140,7 @@ mod tests {
 
     #[test]
     fn colours() {
-        let table: [(&[&str], &[(&str, &str)], Option<usize>, bool); 8] = [
+        let table: [(Arguments, Variables, Option<usize>, bool); 8] = [
             (&[], &[], None, false),
             (&[], &[], Some(80), true),
             (&[], &[("NO_COLOR", "1")], Some(80), false),
@@ -130,7 +158,7 @@ mod tests {
 
     #[test]
     fn widths() {
-        let table: [(&[&str], &[(&str, &str)], Option<usize>, usize); 7] = [
+        let table: [(Arguments, Variables, Option<usize>, usize); 7] = [
             (&[], &[], None, 140),
             (&[], &[], Some(95), 95),
             (&["--log-terminal-width=78"], &[], Some(95), 78),
@@ -154,6 +182,21 @@ mod tests {
         assert!(!terminal.gitlab_sections && terminal.terminal && !terminal.pretty);
         assert!(!options(&[], &[("WERF_LOG_PRETTY", "no")], None).unwrap().pretty);
         assert!(options(&["--log-pretty"], &[("WERF_LOG_PRETTY", "no")], None).unwrap().pretty);
+    }
+
+    #[test]
+    fn variables_known_to_be_secret_are_masked() {
+        let mask = Mask::default();
+        let variables = [
+            ("CI_JOB_TOKEN", "token-of-job"),
+            ("WERF_REPO_QUAY_TOKEN", "token-of-quay"),
+            ("WERF_REPO_HARBOR_PASSWORD", "password"),
+            ("CI_COMMIT_REF_NAME", "branch-name"),
+            ("CI_REGISTRY_PASSWORD", ""),
+        ];
+        mask_known_secrets(&mask, &Env::literal(variables, "/"));
+        let text = "token-of-job token-of-quay password branch-name";
+        assert_eq!(mask.text(text), "[MASKED] [MASKED] [MASKED] branch-name");
     }
 
     #[test]

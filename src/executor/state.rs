@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind::AlreadyExists, ErrorKind::NotFound};
+use std::io::{self, ErrorKind::AlreadyExists, ErrorKind::NotFound, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl State {
         let path = self.lease_path(&lease.key);
         make_dir(path.parent().unwrap_or(&self.state_dir))?;
         let text = serde_json::to_vec(&lease).map_err(io::Error::from);
-        text.and_then(|text| files::replace_durably(&path, &text, 0o600)).map_err(file("write", &path))?;
+        text.and_then(|text| write_lease(&path, &text)).map_err(file("write", &path))?;
         make_dir(&self.job_dir(&lease.key))
     }
 
@@ -182,6 +182,7 @@ impl State {
         }
         let jobs = self.state_dir.join("jobs");
         remove::remove_beneath(&jobs, Path::new(key)).map_err(file("remove", jobs.join(key)))?;
+        let _ = fs::remove_file(lease_path.with_extension(UNFINISHED));
         match fs::remove_file(&lease_path) {
             Err(error) if error.kind() != NotFound => Err(file("remove", lease_path)(error)),
             _ => Ok(true),
@@ -236,6 +237,17 @@ impl State {
     fn lease_path(&self, key: &str) -> PathBuf {
         self.state_dir.join("leases").join(format!("{key}.json"))
     }
+}
+
+const UNFINISHED: &str = "new";
+
+/// Survives a power cut; a process killed in the middle leaves a file that its successor uses again.
+fn write_lease(path: &Path, text: &[u8]) -> io::Result<()> {
+    let unfinished = path.with_extension(UNFINISHED);
+    let mut file = File::create(&unfinished)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
 }
 
 /// Where a hostile work tree has put a link in the way there is nothing of ours behind it.

@@ -1,6 +1,7 @@
 //! Credentials as the docker client keeps them: `config.json` with `auths`, `credsStore` and `credHelpers`, and the
 //! private copy that each CI job gets (spec/publish-and-cleanup.md 1.4).
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tokio::io::AsyncWriteExt;
 
 use crate::error::{ErrorKind, Explain};
+use crate::sys::env::Env;
 
 /// The key that docker uses for Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -40,6 +42,8 @@ pub enum Credentials {
 #[derive(Clone, Default)]
 pub struct DockerConfig {
     path: PathBuf,
+    /// `PATH`, for credential helpers.
+    search_path: Option<OsString>,
     content: Map<String, Value>,
 }
 
@@ -75,15 +79,27 @@ impl Explain for DockerConfigError {
 }
 
 impl DockerConfig {
-    /// Reads `config.json` of a docker configuration directory; a missing file has no credentials.
-    pub fn load(directory: &Path) -> Result<Self, DockerConfigError> {
+    /// The directory that docker and werf would use: `WERF_DOCKER_CONFIG`, `DOCKER_CONFIG`, `~/.docker`.
+    pub fn usual_directory(env: &Env) -> Option<PathBuf> {
+        let named = env.get_os("WERF_DOCKER_CONFIG").or_else(|| env.get_os("DOCKER_CONFIG")).map(PathBuf::from);
+        named.or_else(|| env.get_os("HOME").map(|home| Path::new(home).join(".docker")))
+    }
+
+    /// Reads `config.json` of a docker configuration directory; a missing file has no credentials. Credential helpers are
+    /// looked up in the environment's `PATH`.
+    pub fn load(directory: &Path, env: &Env) -> Result<Self, DockerConfigError> {
+        let search_path = env.get_os("PATH").map(OsStr::to_owned);
+        Ok(Self { search_path, ..Self::read(directory)? })
+    }
+
+    fn read(directory: &Path) -> Result<Self, DockerConfigError> {
         let path = directory.join("config.json");
         let content = match read_regular(&path) {
             Ok(bytes) => parse(&path, &bytes)?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Map::new(),
             Err(source) => return Err(DockerConfigError::Read { path, source }),
         };
-        Ok(Self { path, content })
+        Ok(Self { path, content, search_path: None })
     }
 
     /// What to show to a registry (`host[:port]`; `docker.io` for Docker Hub), `None` when nothing is known.
@@ -92,7 +108,7 @@ impl DockerConfig {
     pub async fn credentials(&self, registry: &str) -> Result<Option<Credentials>, DockerConfigError> {
         let key = auth_key(registry);
         if let Some(helper) = self.helper(registry)
-            && let Some(found) = ask_helper(helper, key).await?
+            && let Some(found) = self.ask_helper(helper, key).await?
         {
             return Ok(Some(found));
         }
@@ -103,7 +119,7 @@ impl DockerConfig {
     /// and neither links nor sockets. `into` is created with mode 0700 and must not exist. A missing source gives an
     /// empty configuration.
     pub fn session_copy(source: &Path, into: &Path) -> Result<(), DockerConfigError> {
-        let config = Self::load(source)?;
+        let config = Self::read(source)?;
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| DockerConfigError::Write { path, source }
@@ -112,13 +128,13 @@ impl DockerConfig {
         for name in ["contexts", "trust"] {
             copy_directory(&source.join(name), &into.join(name), 0).map_err(failed(&into.join(name)))?;
         }
-        Self { path: into.join("config.json"), content: config.content }.save()
+        Self { path: into.join("config.json"), ..config }.save()
     }
 
     /// Writes credentials for a registry into `config.json` of `directory`, under the host and under the address as given
     /// (`host/group/project`), and takes the host away from its credential helper. The file is replaced at once, mode 0600.
     pub fn add_auth(directory: &Path, address: &str, user: &str, password: &str) -> Result<(), DockerConfigError> {
-        let mut config = Self::load(directory)?;
+        let mut config = Self::read(directory)?;
         let key = auth_key(host_of(address)).to_owned();
         let auth = json!({ "auth": BASE64.encode(format!("{user}:{password}")) });
         let auths = config.section_mut("auths")?;
@@ -139,9 +155,26 @@ impl DockerConfig {
     /// The helper named for this host, else the general one; an empty name means the file.
     fn helper(&self, registry: &str) -> Option<&str> {
         let own = self.content.get("credHelpers").and_then(Value::as_object).and_then(|helpers| {
-            helpers.get(auth_key(registry)).or_else(|| helpers.get(registry)).and_then(Value::as_str)
+            helpers.iter().find(|(key, _)| host_of(key) == registry).and_then(|(_, name)| name.as_str())
         });
         own.or_else(|| self.content.get("credsStore")?.as_str()).filter(|name| !name.is_empty())
+    }
+
+    async fn ask_helper(&self, name: &str, key: &str) -> Result<Option<Credentials>, DockerConfigError> {
+        let program = format!("docker-credential-{name}");
+        let registry = host_of(key).to_owned();
+        let failed = |reason: String| DockerConfigError::Helper { program: program.clone(), registry, reason };
+        if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            return Err(failed("its name is not a program's".to_owned()));
+        }
+        let Ok(path) = which::which_in(&program, self.search_path.as_ref(), Path::new("/")) else {
+            return Err(failed("it is not in PATH".to_owned()));
+        };
+        match tokio::time::timeout(HELPER_TIMEOUT, run_helper(&path, key)).await {
+            Err(_) => Err(failed(format!("no answer within {} s", HELPER_TIMEOUT.as_secs()))),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Ok(Ok(output)) => parse_helper_answer(&output).map_err(failed),
+        }
     }
 
     /// The entry of exactly this host, else the first whose key has this host.
@@ -228,27 +261,14 @@ fn entry_credentials(entry: &Value) -> Result<Option<Credentials>, &'static str>
     }
 }
 
-/// Runs `docker-credential-<name> get` with the key on its stdin; `None` when it knows nothing of the key.
-async fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>, DockerConfigError> {
-    let program = format!("docker-credential-{name}");
-    let failed = |reason: String| DockerConfigError::Helper {
-        program: program.clone(),
-        registry: host_of(key).to_owned(),
-        reason,
-    };
-    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-        return Err(failed("its name is not a program's".to_owned()));
-    }
-    let output = tokio::time::timeout(HELPER_TIMEOUT, run_helper(&program, key))
-        .await
-        .map_err(|_| failed(format!("no answer within {} s", HELPER_TIMEOUT.as_secs())))?
-        .map_err(|error| failed(error.to_string()))?;
+/// Reads the answer of `docker-credential-… get`; `None` when the helper knows nothing.
+fn parse_helper_answer(output: &std::process::Output) -> Result<Option<Credentials>, String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
         if said.contains("credentials not found") {
             return Ok(None);
         }
-        return Err(failed(format!("{}: {}", output.status, super::error::printable(said.trim(), 200))));
+        return Err(format!("{}: {}", output.status, super::error::printable(said.trim(), 200)));
     }
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "PascalCase")]
@@ -260,7 +280,7 @@ async fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>, Docker
     }
     // The parser's message may quote the secret.
     let answer: Answer =
-        serde_json::from_slice(&output.stdout).map_err(|_| failed("its answer is not the JSON expected".to_owned()))?;
+        serde_json::from_slice(&output.stdout).map_err(|_| "its answer is not the JSON expected".to_owned())?;
     Ok(match (answer.username.as_str(), answer.secret) {
         (_, secret) if secret.is_empty() => None,
         ("<token>", secret) => Some(Credentials::IdentityToken(secret)),
@@ -268,9 +288,9 @@ async fn ask_helper(name: &str, key: &str) -> Result<Option<Credentials>, Docker
     })
 }
 
-async fn run_helper(program: &str, key: &str) -> std::io::Result<std::process::Output> {
-    let path = which::which(program).map_err(|_| std::io::Error::other("it is not in PATH"))?;
-    let mut child = tokio::process::Command::new(path)
+/// Runs a helper's `get` with the key on its stdin, as the protocol wants it: nothing secret is ever in its arguments.
+async fn run_helper(program: &Path, key: &str) -> std::io::Result<std::process::Output> {
+    let mut child = tokio::process::Command::new(program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -353,7 +373,11 @@ mod tests {
     use super::*;
 
     fn config(content: Value) -> DockerConfig {
-        DockerConfig { path: "/h/.docker/config.json".into(), content: content.as_object().unwrap().clone() }
+        DockerConfig {
+            path: "/h/.docker/config.json".into(),
+            content: content.as_object().unwrap().clone(),
+            search_path: None,
+        }
     }
 
     fn basic(user: &str, password: &str) -> Option<Credentials> {
@@ -451,11 +475,42 @@ mod tests {
             json!({ "credsStore": "desktop", "credHelpers": { "r.example": "ecr-login", "other.example": "gcr" } });
         std::fs::write(&path, before.to_string()).unwrap();
         DockerConfig::add_auth(home.path(), "r.example/app", "u", "p").unwrap();
-        let config = DockerConfig::load(home.path()).unwrap();
+        let config = DockerConfig::read(home.path()).unwrap();
         assert_eq!(config.helper("r.example"), None);
         assert_eq!(config.helper("other.example"), Some("gcr"));
         assert_eq!(config.helper("third.example"), Some("desktop"));
         assert_eq!(config.file_credentials("r.example").unwrap(), basic("u", "p"));
+    }
+
+    #[tokio::test]
+    async fn helpers_are_asked_for_the_host() {
+        let home = tempfile::tempdir().unwrap();
+        let script = r#"#!/bin/sh
+            read key
+            case "$1 $key" in
+            "get user.example") echo '{"ServerURL":"x","Username":"u","Secret":"p"}' ;;
+            "get token.example") echo '{"Username":"<token>","Secret":"refresh"}' ;;
+            "get broken.example") echo '{"Secret": hunter2' ;;
+            "get locked.example") echo 'the keychain is locked'; exit 1 ;;
+            *) echo 'credentials not found in native keychain'; exit 1 ;;
+            esac
+        "#;
+        // Copied by another process: a program that this one has open for writing, or a child of another test, is busy.
+        let (text, program) = (home.path().join("script"), home.path().join("docker-credential-test"));
+        std::fs::write(&text, script).unwrap();
+        std::fs::set_permissions(&text, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(std::process::Command::new("cp").args([&text, &program]).status().unwrap().success());
+        let content =
+            json!({ "credsStore": "test", "auths": { "file.example": { "username": "f", "password": "f" } } });
+        let config = DockerConfig { search_path: Some(home.path().into()), ..config(content) };
+
+        assert_eq!(config.credentials("user.example").await.unwrap(), basic("u", "p"));
+        let token = Some(Credentials::IdentityToken("refresh".to_owned()));
+        assert_eq!(config.credentials("token.example").await.unwrap(), token);
+        assert_eq!(config.credentials("file.example").await.unwrap(), basic("f", "f"));
+        assert_eq!(config.credentials("other.example").await.unwrap(), None);
+        insta::assert_snapshot!(config.credentials("broken.example").await.unwrap_err(), @"credential helper `docker-credential-test` failed for registry `broken.example`: its answer is not the JSON expected");
+        insta::assert_snapshot!(config.credentials("locked.example").await.unwrap_err(), @"credential helper `docker-credential-test` failed for registry `locked.example`: exit status: 1: the keychain is locked");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::docker_config::DockerConfigError;
 use super::manifest::ManifestError;
-use super::reach::Denied;
+use super::reach::{Denied, Origin};
 use crate::error::{ErrorKind, Explain};
 use crate::ids::Digest;
 
@@ -17,7 +17,7 @@ pub enum Error {
     Refused { method: Method, url: String, status: StatusCode, code: Code, message: String },
     /// The registry wants to know who asks, or does not believe it.
     #[error("registry `{registry}` refuses {method} {url}: {reason}")]
-    Unauthorized { registry: String, method: Method, url: String, reason: &'static str },
+    Unauthorized { registry: String, method: Method, url: String, reason: String },
     /// Every attempt failed for a reason that may pass.
     #[error("{method} {url} failed {} times: {}", causes.len(), listed(causes))]
     GaveUp { method: Method, url: String, causes: Vec<String> },
@@ -29,8 +29,8 @@ pub enum Error {
     #[error("{method} {url}: the answer is not usable: {reason}")]
     Answer { method: Method, url: String, reason: String },
     /// The registry pointed somewhere we do not go.
-    #[error("{method} {url}: the registry points to `{target}`, which is not followed: {reason}")]
-    Redirect { method: Method, url: String, target: String, reason: Denied },
+    #[error("registry `{registry}` points to `{target}` for {method}, which is not followed: {reason}")]
+    Redirect { registry: String, method: Method, target: String, reason: Denied },
     /// The registry named a token service that must not see the credentials.
     #[error("registry `{registry}` asks to send its credentials to `{realm}`, which is refused: {reason}")]
     Realm { registry: String, realm: String, reason: &'static str },
@@ -38,6 +38,8 @@ pub enum Error {
     DigestMismatch { what: String, expected: Digest, actual: Digest },
     #[error("{what}: expected {expected} bytes, got {actual}")]
     LengthMismatch { what: String, expected: u64, actual: u64 },
+    #[error("{what} has {size} bytes, more than the {limit} allowed")]
+    TooLarge { what: String, size: u64, limit: u64 },
     #[error("manifest of {image}: {source}")]
     Manifest { image: String, source: ManifestError },
     #[error(transparent)]
@@ -45,8 +47,12 @@ pub enum Error {
     /// Reading or writing on this side of a transfer.
     #[error("{what}: {source}")]
     Local { what: String, source: std::io::Error },
+    /// The system lacks what HTTPS needs.
     #[error("cannot set up the HTTP client: {cause}")]
     Setup { cause: String },
+    /// A name or password that cannot be sent.
+    #[error("{what}: {reason}")]
+    Invalid { what: String, reason: String },
 }
 
 /// The error codes of the distribution specification; anything else as the registry wrote it.
@@ -64,6 +70,11 @@ pub enum Code {
 }
 
 impl Error {
+    pub(super) fn redirect(home: &Origin, method: &Method, target: &Url, reason: Denied) -> Self {
+        let registry = home.base.authority().to_owned();
+        Self::Redirect { registry, method: method.clone(), target: redacted(target), reason }
+    }
+
     /// The registry knows no such thing (spec/publish-and-cleanup.md 3.5: name unknown, manifest unknown).
     pub fn is_absent(&self) -> bool {
         matches!(self, Self::Refused { status, code, .. } if *status == StatusCode::NOT_FOUND && *code != Code::BlobUnknown)
@@ -96,6 +107,7 @@ impl Explain for Error {
         match self {
             Self::Credentials(error) => error.kind(),
             Self::Local { .. } | Self::Setup { .. } => ErrorKind::Environment,
+            Self::Invalid { .. } => ErrorKind::User,
             _ => ErrorKind::Remote,
         }
     }

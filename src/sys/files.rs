@@ -1,6 +1,6 @@
 //! Files written so that nobody ever sees half of one.
 
-use std::fs::{File, Permissions};
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -8,21 +8,10 @@ use std::path::Path;
 /// Writes `contents` under a temporary name beside `path` and renames it; readers see the old file or the new one.
 /// The file gets exactly `mode`.
 pub fn replace(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    write_and_rename(path, contents, mode, |_| Ok(()))
-}
-
-/// Like [`replace`], and the contents survive a power cut before this returns.
-pub fn replace_durably(path: &Path, contents: &[u8], mode: u32) -> io::Result<()> {
-    write_and_rename(path, contents, mode, File::sync_all)?;
-    File::open(parent(path))?.sync_all()
-}
-
-fn write_and_rename(path: &Path, contents: &[u8], mode: u32, settle: fn(&File) -> io::Result<()>) -> io::Result<()> {
     let mut file =
         tempfile::Builder::new().prefix(".new-").permissions(Permissions::from_mode(mode)).tempfile_in(parent(path))?;
     file.write_all(contents)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    settle(file.as_file())?;
     file.persist(path)?;
     Ok(())
 }

@@ -185,7 +185,7 @@ mod tests {
         let closed = directory.path().join("deep/closed");
         fs::create_dir(&closed).unwrap();
         fs::write(closed.join("file"), "").unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
         remove_beneath(directory.path(), Path::new("deep")).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }

@@ -164,6 +164,8 @@ struct Compiled {
     /// Sorted, to look up what a tail may be the start of.
     forms: Vec<Vec<u8>>,
     longest: usize,
+    /// The first two bytes of every form: tells at once of almost any place that no secret starts there.
+    starts: Pairs,
 }
 
 impl Compiled {
@@ -173,7 +175,9 @@ impl Compiled {
         let kind = (total < FAST_LIMIT).then_some(AhoCorasickKind::DFA);
         let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).kind(kind).build(forms).ok()?;
         let longest = forms.iter().map(Vec::len).max().unwrap_or_default();
-        Some(Self { searcher, forms: forms.iter().cloned().collect(), longest })
+        let mut starts = Pairs::default();
+        forms.iter().for_each(|form| starts.add(form));
+        Some(Self { searcher, forms: forms.iter().cloned().collect(), longest, starts })
     }
 
     fn replace(&self, bytes: &[u8], masked: &mut Vec<u8>) {
@@ -216,8 +220,37 @@ impl Compiled {
     }
 
     fn starts_a_form(&self, tail: &[u8]) -> bool {
+        if !self.starts.may_have(tail) {
+            return false;
+        }
         let next = self.forms.partition_point(|form| form.as_slice() <= tail);
         self.forms.get(next).is_some_and(|form| form.starts_with(tail))
+    }
+}
+
+/// A set of byte pairs: one bit for each of the 65536.
+struct Pairs(Vec<u64>);
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self(vec![0; 1024])
+    }
+}
+
+impl Pairs {
+    fn add(&mut self, text: &[u8]) {
+        if let [first, second, ..] = *text
+            && let Some(bits) = self.0.get_mut(usize::from(first) * 4 + usize::from(second >> 6))
+        {
+            *bits |= 1 << (second & 63);
+        }
+    }
+
+    /// A text of one byte has no pair: it may start anything.
+    fn may_have(&self, text: &[u8]) -> bool {
+        let [first, second, ..] = *text else { return true };
+        let bits = self.0.get(usize::from(first) * 4 + usize::from(second >> 6));
+        bits.is_some_and(|bits| bits >> (second & 63) & 1 == 1)
     }
 }
 

@@ -7,6 +7,7 @@ mod lane;
 mod log_box;
 mod mask;
 mod plain;
+mod process;
 mod progress;
 mod section;
 mod stream;
@@ -15,20 +16,22 @@ pub mod words;
 mod wrap;
 
 use std::io::Write;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
 
-pub use log_box::{Frame, Inline, Process};
+pub use log_box::Frame;
 pub use mask::{MASKED, Mask, MaskFilter, MaskStream};
+pub use process::{Inline, Process};
 pub use progress::Progress;
 pub use stream::StreamLog;
 pub use style::Style;
 
 use crate::sys::clock::Clock;
 use lane::Output;
+use progress::Status;
 
 /// While something runs without a word for this long, the heartbeat says so (decisions 6.1).
 const SILENCE: Duration = Duration::from_secs(30);
@@ -88,6 +91,9 @@ struct Shared {
     mask: Mask,
     output: Mutex<Output>,
     running: Mutex<Vec<Running>>,
+    status: Mutex<Status>,
+    /// How many have the terminal for themselves.
+    aside: AtomicUsize,
     numbers: AtomicU64,
     postponed: Mutex<Vec<String>>,
 }
@@ -132,6 +138,8 @@ impl Ui {
             mask: Mask::default(),
             output: Mutex::new(Output::new(out, bars)),
             running: Mutex::default(),
+            status: Mutex::default(),
+            aside: AtomicUsize::new(0),
             numbers: AtomicU64::new(1),
             postponed: Mutex::default(),
         };
@@ -154,7 +162,7 @@ impl Ui {
 
     /// Time since the log was opened.
     pub fn running_time(&self) -> Duration {
-        log_box::since(self.shared.started, self.now())
+        process::since(self.shared.started, self.now())
     }
 
     /// Keeps a warning for the end of the log, where it is seen; the same text only once.
@@ -168,6 +176,7 @@ impl Ui {
 
     /// The last lines of a command: `Running time 15.02 seconds`, then the warnings kept for the end (spec/build.md 6.9).
     pub fn end(&self) {
+        self.output().show_all();
         let root = self.root();
         root.line(format!("Running time {}", words::seconds(self.running_time())));
         for warning in std::mem::take(&mut *lock(&self.shared.postponed)) {
@@ -177,7 +186,24 @@ impl Ui {
 
     /// The error that ends the command, in any log, as it stands: without borders or wrapping, but masked. May have several lines.
     pub fn error(&self, text: &str) {
+        self.output().show_all();
         self.root().unwrapped(text, Style::Failure);
+    }
+
+    /// Keeps bars and heartbeat away as long as the guard lives: an interactive program has the terminal.
+    pub fn step_aside(&self) -> Aside {
+        self.shared.aside.fetch_add(1, Ordering::Relaxed);
+        self.draw_bars_to(ProgressDrawTarget::hidden());
+        Aside(self.clone())
+    }
+
+    fn draw_bars_to(&self, target: ProgressDrawTarget) {
+        let bars = self.output().bars.clone();
+        if let Some(bars) = bars {
+            // A bar that cannot be wiped away does no harm.
+            let _ = bars.clear();
+            bars.set_draw_target(target);
+        }
     }
 
     fn now(&self) -> i64 {
@@ -201,6 +227,7 @@ impl Ui {
         let id = self.next_number();
         let running = Running { id, frame: frame.clone(), title: title.to_owned(), since: self.now() };
         lock(&self.shared.running).push(running);
+        self.show_status();
         id
     }
 
@@ -210,20 +237,43 @@ impl Ui {
         drop(running);
         // Only now: with its last frame a task of a parallel group may end and be shown.
         drop(stopped);
+        self.show_status();
+    }
+
+    /// What is under way, the innermost last: frame, title, since when.
+    fn under_way(&self) -> Vec<(Frame, String, i64)> {
+        let running = lock(&self.shared.running);
+        running.iter().map(|entry| (entry.frame.clone(), entry.title.clone(), entry.since)).collect()
+    }
+
+    fn show_status(&self) {
+        let Some(bars) = self.output().bars.clone() else { return };
+        let under_way = self.under_way();
+        let last = under_way.iter().rev().find(|(frame, ..)| frame.is_visible() && frame.is_live());
+        let shown = last.map(|(frame, title, since)| (frame.status_title(title), process::since(*since, self.now())));
+        lock(&self.shared.status).show(&bars, shown.as_ref().map(|(title, since)| (title.as_str(), *since)));
     }
 
     /// Says what is under way when nothing was said for long.
     fn beat(&self, silence: Duration) {
-        if silence < SILENCE {
+        if silence < SILENCE || self.shared.options.terminal || self.shared.aside.load(Ordering::Relaxed) > 0 {
             return;
         }
-        let running = lock(&self.shared.running);
-        let seen: Vec<_> =
-            running.iter().map(|entry| (entry.frame.clone(), entry.title.clone(), entry.since)).collect();
-        drop(running);
-        if let Some((frame, title, since)) = seen.iter().rev().find(|(frame, ..)| frame.is_live()) {
-            let time = words::elapsed(log_box::since(*since, self.now()));
+        let under_way = self.under_way();
+        if let Some((frame, title, since)) = under_way.iter().rev().find(|(frame, ..)| frame.is_live()) {
+            let time = words::elapsed(process::since(*since, self.now()));
             frame.line(format!("still running: {title} ({time})"));
+        }
+    }
+}
+
+/// See [`Ui::step_aside`].
+pub struct Aside(Ui);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if self.0.shared.aside.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.draw_bars_to(ProgressDrawTarget::stderr());
         }
     }
 }

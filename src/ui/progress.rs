@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::plain::{Colours, plain};
 use super::{Frame, words};
@@ -57,6 +57,31 @@ impl Drop for Progress {
             bar.finish_and_clear();
         }
     }
+}
+
+/// On a terminal, the last line: what runs right now, and since when.
+#[derive(Default)]
+pub(super) struct Status(Option<ProgressBar>);
+
+impl Status {
+    /// Shows a title, or nothing.
+    pub(super) fn show(&mut self, bars: &MultiProgress, title: Option<(&str, Duration)>) {
+        let Some((title, since)) = title else {
+            return if let Some(bar) = self.0.take() {
+                bar.finish_and_clear()
+            };
+        };
+        let bar = self.0.get_or_insert_with(|| bars.add(spinner()));
+        bar.set_message(title.to_owned());
+        bar.set_elapsed(since);
+    }
+}
+
+fn spinner() -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
+    let spinner = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner
 }
 
 fn bar(label: String) -> ProgressBar {

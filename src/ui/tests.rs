@@ -141,7 +141,41 @@ Running time 2.46 seconds
 /// spec/build.md 8.3 and spec/publish-and-cleanup.md 4.5: publishing.
 #[test]
 fn illustration_of_publishing() {
-    let bench = Bench::new();
+    assert_eq!(
+        publishing_at(78),
+        "\
+┌ ⛵ image backend
+│ ┌ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f ...
+│ ├ Info
+│ │   images-repo: registry.example.com/group/tools/backend
+│ │         image: registry.example.com/group/tools/backend:5f3ce5f1f48434b8 ↵
+│ │   6869f8ee9218c5dd4ba74cf1cf8fb725d5c156ae
+│ └ Publishing image backend by stages-signature tag 5f3ce ... (14.90 seconds)
+└ ⛵ image backend (15.00 seconds)
+"
+    );
+}
+
+/// The same in the width that ci-env sets.
+#[test]
+fn publishing_in_95_columns() {
+    assert_eq!(
+        publishing_at(95),
+        "\
+┌ ⛵ image backend
+│ ┌ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f8ee9218c5dd4ba74c ...
+│ ├ Info
+│ │   images-repo: registry.example.com/group/tools/backend
+│ │         image: registry.example.com/group/tools/backend:5f3ce5f1f48434b86869f8ee9218c5dd4 ↵
+│ │   ba74cf1cf8fb725d5c156ae
+│ └ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f8 ... (14.90 seconds)
+└ ⛵ image backend (15.00 seconds)
+"
+    );
+}
+
+fn publishing_at(width: usize) -> String {
+    let bench = Bench::with(UiOptions { width, ..UiOptions::default() });
     let repo = "registry.example.com/group/tools/backend";
     let tag = "5f3ce5f1f48434b86869f8ee9218c5dd4ba74cf1cf8fb725d5c156ae";
     let root = bench.ui.root();
@@ -155,19 +189,7 @@ fn illustration_of_publishing() {
     publishing.end();
     bench.at(15_000);
     image.end();
-    assert_eq!(
-        bench.text(),
-        "\
-┌ ⛵ image backend
-│ ┌ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f ...
-│ ├ Info
-│ │   images-repo: registry.example.com/group/tools/backend
-│ │         image: registry.example.com/group/tools/backend:5f3ce5f1f48434b8 ↵
-│ │   6869f8ee9218c5dd4ba74cf1cf8fb725d5c156ae
-│ └ Publishing image backend by stages-signature tag 5f3ce ... (14.90 seconds)
-└ ⛵ image backend (15.00 seconds)
-"
-    );
+    bench.text()
 }
 
 /// Acceptance 65.
@@ -262,6 +284,24 @@ fn sections_enclose_each_top_level_process() {
     assert_eq!(lines.clone().nth(3), Some("section_end:4:slipway_0_1\r\x1b[0K"));
     assert_eq!(text.matches("section_start:").count(), 2);
     assert_eq!(text.matches("section_end:").count(), 2);
+}
+
+#[test]
+fn a_collapsed_section_may_stand_inside_another() {
+    let bench = Bench::with(UiOptions { gitlab_sections: true, ..UiOptions::default() });
+    bench.at(5_000);
+    let image = bench.ui.root().process("a", Style::Image);
+    image.collapsed("Pulling base image", Style::Normal).end();
+    image.end();
+    let text = bench.text().replace("\r\x1b[0K", "<CR>");
+    insta::assert_snapshot!(text, @r"
+    section_start:5:slipway_0_1<CR>┌ a
+    section_start:5:slipway_0_3[collapsed=true]<CR>│ ┌ Pulling base image
+    │ └ Pulling base image (0.00 seconds)
+    section_end:5:slipway_0_3<CR>
+    └ a (0.01 seconds)
+    section_end:5:slipway_0_1<CR>
+    ");
 }
 
 /// Hostile input 40: a container cannot open a section, end ours, or move the cursor.
@@ -495,4 +535,48 @@ fn the_final_error_is_whole_masked_and_harmless() {
         bench.text(),
         "Error: the registry said: no [MASKED]\nhint: a hint that is longer than the log is wide\n"
     );
+}
+
+#[test]
+fn on_a_terminal_bars_take_the_place_of_lines_and_heartbeats() {
+    let bench = Bench::with(UiOptions { terminal: true, ..UiOptions::default() });
+    let root = bench.ui.root();
+    let process = root.process("a", Style::Normal);
+    let progress = process.progress("Pulling");
+    progress.set(1, 2);
+    process.line("said meanwhile");
+    drop(progress);
+    let aside = bench.ui.step_aside();
+    drop(aside);
+    bench.ui.beat(SILENCE);
+    bench.at(0);
+    process.end();
+    assert_eq!(bench.text(), "┌ a\n│ said meanwhile\n└ a (0.00 seconds)\n");
+}
+
+#[test]
+fn the_heartbeat_is_silent_while_somebody_uses_the_terminal() {
+    let bench = Bench::new();
+    let process = bench.ui.root().process("a", Style::Normal);
+    let before = bench.text();
+    let aside = bench.ui.step_aside();
+    bench.ui.beat(SILENCE);
+    assert_eq!(bench.text(), before);
+    drop(aside);
+    bench.ui.beat(SILENCE);
+    assert!(bench.text().ends_with("│ still running: a (0s)\n"), "{}", bench.text());
+    process.end();
+}
+
+#[test]
+fn what_abandoned_tasks_have_said_is_shown_before_the_end() {
+    let bench = Bench::new();
+    let tasks = bench.ui.root().parallel(3);
+    let inner = tasks[1].parallel(2);
+    tasks[2].line("2");
+    inner[1].line("1.1");
+    inner[0].line("1.0");
+    tasks[0].finish_task(true);
+    bench.ui.error("Error: interrupted");
+    assert_eq!(bench.text(), "1.0\n1.1\n2\nError: interrupted\n");
 }

@@ -49,6 +49,11 @@ impl Program {
         self
     }
 
+    pub fn dir(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     pub fn run(mut self) -> Output {
         use std::os::unix::process::ExitStatusExt as _;
         let output = self.command.output().unwrap();
