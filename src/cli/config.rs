@@ -10,7 +10,7 @@ use crate::config::{Image, Section};
 use crate::error::Error;
 
 use super::app::App;
-use super::flags::ProjectFlags;
+use super::flags::{PlaceFlags, ProjectFlags};
 use super::project::{self, Draft, Project};
 
 /// Show werf.yaml: rendered, or the names it declares
@@ -31,6 +31,9 @@ enum ConfigCommand {
 struct RenderArgs {
     #[command(flatten)]
     project: ProjectFlags,
+    // Accepted as in werf 1.1; nothing is written here.
+    #[command(flatten)]
+    places: PlaceFlags,
     /// Only the sections of these images or artifacts; `~` is the image without a name
     #[arg(value_name = "IMAGE_NAME")]
     names: Vec<String>,
@@ -41,6 +44,9 @@ struct RenderArgs {
 struct ListArgs {
     #[command(flatten)]
     project: ProjectFlags,
+    // Accepted as in werf 1.1; nothing is written here.
+    #[command(flatten)]
+    places: PlaceFlags,
     /// Leave out artifacts
     #[arg(long)]
     images_only: bool,

@@ -71,7 +71,7 @@ fn a_variable_set_to_nothing_is_not_set() {
 fn list_shows_images_then_dockerfiles_then_artifacts() {
     let project = Project::new(IMAGES);
     assert_eq!(printed(&project.run(&["list"])), "web\nworker\nsite\nassets\n");
-    assert_eq!(printed(&project.run(&["list", "--images-only"])), "web\nworker\nsite\n");
+    assert_eq!(printed(&project.run(&["list", "--images-only", "--tmp-dir", "/tmp"])), "web\nworker\nsite\n");
     assert_eq!(printed(&Project::new(&format!("{META}image: ~\nfrom: debian:12\n")).run(&["list"])), "~\n");
     let json: serde_json::Value = serde_json::from_str(printed(&project.run(&["list", "--output", "json"]))).unwrap();
     assert_eq!(json[2], serde_json::json!({ "name": "site", "kind": "dockerfile" }));
