@@ -39,12 +39,15 @@ pub fn render(
     let mut set = Set::new(Functions::standard(environment.clone()), Limits::default());
     let templates = source.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let text = templates
-        .chain([(source.file.as_str(), source.text.as_str())])
+        .chain([(ROOT, source.text.as_str())])
         .try_for_each(|(name, text)| set.parse(name, text))
-        .and_then(|()| set.execute(&source.file, &data))
-        .map_err(|error| Error::Template { file: source.file.clone(), error })?;
+        .and_then(|()| set.execute(ROOT, &data))
+        .map_err(|error| Error::Template { file: source.file.clone(), error: error.renamed(ROOT, &source.file) })?;
     Ok(Rendered { text, warnings: warnings.take() })
 }
+
+/// What the main file is called among the templates.
+const ROOT: &str = "werfConfig";
 
 /// Which of the files under the templates directory are templates, in the order they are parsed: directory by directory,
 /// each by name. Of two definitions of one name the later wins.
