@@ -5,6 +5,7 @@ mod config_command;
 mod config_files;
 mod exec;
 mod executor;
+mod gitlab_runner;
 mod multiwerf;
 mod registry;
 mod settings;
