@@ -22,7 +22,7 @@ fn runner() -> Option<PathBuf> {
 fn job(project: &Project, script: &[&str]) -> Value {
     let variables = [
         ("CI_JOB_ID", "101"),
-        ("CI_JOB_TOKEN", "glcbt-job101"),
+        ("CI_JOB_TOKEN", "glcbt-64_job101-0123456789"),
         ("CI_PROJECT_URL", "https://git.example.com/article/tools"),
         ("WERF_STAGES_STORAGE", ":local"),
         ("FF_TIMESTAMPS", "false"),
@@ -34,7 +34,7 @@ fn job(project: &Project, script: &[&str]) -> Value {
         .map(|(key, value)| json!({"key": key, "value": value, "public": true, "masked": *key == "CI_JOB_TOKEN"}))
         .collect();
     json!({
-        "id": 101, "token": "glcbt-job101", "allow_git_fetch": true,
+        "id": 101, "token": "glcbt-64_job101-0123456789", "allow_git_fetch": true,
         "job_info": {"name": "Build", "stage": "build", "project_id": 42, "project_name": "tools"},
         "git_info": {"repo_url": format!("file://{}", project.path().display()), "ref": "main",
                      "sha": project.git(&["rev-parse", "HEAD"]), "before_sha": "0".repeat(40), "ref_type": "branch",
@@ -46,7 +46,7 @@ fn job(project: &Project, script: &[&str]) -> Value {
                    "allow_failure": true}],
         "artifacts": [{"name": "out", "paths": ["out.txt"], "when": "always", "artifact_type": "archive", "artifact_format": "zip"}],
         "image": {"name": "ruby:3"},
-        "credentials": [{"type": "registry", "url": "127.0.0.1:5000", "username": "gitlab-ci-token", "password": "glcbt-job101"}],
+        "credentials": [{"type": "registry", "url": "127.0.0.1:5000", "username": "gitlab-ci-token", "password": "glcbt-64_job101-0123456789"}],
         "features": {"trace_sections": true, "failure_reasons": ["script_failure", "runner_system_failure"]},
     })
 }
@@ -112,7 +112,7 @@ async fn the_guides_job_passes() {
     let script = [
         "type multiwerf && source <(multiwerf use 1.1 stable)",
         "type werf && source <(werf ci-env gitlab --verbose)",
-        "cat file; echo \"<$WERF_STAGES_STORAGE>\"; werf version; echo glcbt-job101; echo out > out.txt",
+        "cat file; echo \"<$WERF_STAGES_STORAGE>\"; werf version; echo glcbt-64_job101-0123456789; echo out > out.txt",
     ];
     let run = run(runner, &script, |_| {}).await;
     let (trace, update) = (run.coordinator.trace(), run.coordinator.update());
