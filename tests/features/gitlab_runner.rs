@@ -1,6 +1,7 @@
 //! A real GitLab Runner with our executor, against a server that has one job. `GITLAB_RUNNER` names the runner.
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -58,25 +59,12 @@ struct Run {
     log: String,
 }
 
-async fn run(runner: PathBuf, script: &[&str], prepare: impl FnOnce(&Coordinator)) -> Run {
-    let project = Project::with([("file", "from git\n")]);
-    let (coordinator, address) = Coordinator::serve(job(&project, script)).await;
-    prepare(&coordinator);
-    let directory = tempfile::tempdir().unwrap();
+/// A runner that takes one job and ends.
+fn command(runner: &Path, server: SocketAddr, directory: &Path) -> tokio::process::Command {
     let mut command = tokio::process::Command::new(runner);
-    command.args(["run-single", "--url", &format!("http://{address}"), "--token", "glrt-t", "--executor", "custom"]);
-    command.args([
-        "--shell",
-        "bash",
-        "--max-builds",
-        "1",
-        "--wait-timeout",
-        "30",
-        "--builds-dir",
-        "/unused",
-        "--cache-dir",
-        "/unused",
-    ]);
+    command.args(["run-single", "--url", &format!("http://{server}"), "--token", "glrt-t", "--executor", "custom"]);
+    command.args(["--shell", "bash", "--max-builds", "1", "--wait-timeout", "30"]);
+    command.args(["--builds-dir", "/unused", "--cache-dir", "/unused"]);
     for hook in ["config", "prepare", "run", "cleanup"] {
         command.args([format!("--custom-{hook}-exec"), SLIPWAY.into()]);
         command.args([
@@ -86,9 +74,23 @@ async fn run(runner: PathBuf, script: &[&str], prepare: impl FnOnce(&Coordinator
             hook.into(),
         ]);
     }
-    command.env("SLIPWAY_STATE_DIR", directory.path().join("state")).env("HOME", directory.path());
-    command.stdin(Stdio::null()).kill_on_drop(true).current_dir(directory.path());
-    let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await.unwrap().unwrap();
+    command.env("SLIPWAY_STATE_DIR", directory.join("state")).env("HOME", directory);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .current_dir(directory);
+    command
+}
+
+async fn run(runner: PathBuf, script: &[&str], prepare: impl FnOnce(&Coordinator)) -> Run {
+    let project = Project::with([("file", "from git\n")]);
+    let (coordinator, server) = Coordinator::serve(job(&project, script)).await;
+    prepare(&coordinator);
+    let directory = tempfile::tempdir().unwrap();
+    let output = command(&runner, server, directory.path()).output();
+    let output = tokio::time::timeout(Duration::from_secs(120), output).await.unwrap().unwrap();
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     Run { coordinator, directory, log }
 }
@@ -156,5 +158,39 @@ async fn a_job_that_is_taken_away_leaves_nothing() {
     let Some(runner) = runner() else { return };
     let run = run(runner, &["echo under way; sleep 1000"], |server| server.cancel_at("\nunder way", "canceled")).await;
     assert!(!run.coordinator.trace().contains("status="), "{}", run.coordinator.trace());
+    run.assert_clean();
+}
+
+/// Checklist 22: nobody calls cleanup for the jobs of a runner that was killed; the next job finds and removes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_runner_left_is_removed_before_the_next_job() {
+    let Some(runner) = runner() else { return };
+    let project = Project::with([("file", "from git\n")]);
+    let directory = tempfile::tempdir().unwrap();
+    let marker = directory.path().join("alive");
+    let script = format!("setsid sh -c 'while sleep 0.1; do date +%s%N > {}; done' & sleep 1000", marker.display());
+    let (coordinator, server) = Coordinator::serve(job(&project, &[&script])).await;
+    let mut first = command(&runner, server, directory.path()).spawn().unwrap();
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while !marker.exists() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("{}", coordinator.trace()));
+    first.kill().await.unwrap();
+
+    let mut next = job(&project, &["cat file"]);
+    next["id"] = json!(102);
+    let (coordinator, server) = Coordinator::serve(next).await;
+    let output = command(&runner, server, directory.path()).output().await.unwrap();
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let run = Run { coordinator, directory, log };
+    let trace = run.coordinator.trace();
+    assert!(trace.contains("Removed what job 101 of a runner that is gone had left.\n"), "{trace}\n{}", run.log);
+    assert_eq!(run.coordinator.update().get("state"), Some(&json!("success")), "{trace}");
+    let last = std::fs::read(&marker).unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(std::fs::read(&marker).unwrap(), last, "a process of the first job goes on");
     run.assert_clean();
 }
