@@ -149,6 +149,16 @@ impl FromStr for StageId {
     }
 }
 
+/// `prefix` and ten random letters and digits: the name of a container that nobody asked for by name.
+pub fn random_name(prefix: &str) -> Result<String, crate::error::Error> {
+    const LETTERS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut bytes = [0u8; 10];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| crate::error::Error::environment("no random numbers").because(error))?;
+    let letters = bytes.iter().filter_map(|byte| LETTERS.get(usize::from(*byte) % LETTERS.len()));
+    Ok(format!("{prefix}{}", letters.map(|&letter| char::from(letter)).collect::<String>()))
+}
+
 /// Lower-case hex digits of some bytes.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;

@@ -1,30 +1,38 @@
 //! An error on its way out: its text, its hints, its exit code (decisions 6.2).
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::process::ExitCode;
 
-use crate::ci_env::CiEnvError;
-use crate::config;
-use crate::error::{Error, ErrorKind, Explain};
-use crate::exec::ci_file::CiFileError;
-use crate::registry::Error as RegistryError;
-use crate::registry::docker_config::DockerConfigError;
-use crate::settings::SettingsError;
-use crate::sys::process::ProcessError;
+use crate::error::{ErrorKind, Explain};
 use crate::ui::Ui;
+use crate::{ci_env, config, exec, executor, git, layer, registry, runtime, settings, sys, template, yaml};
 
-/// The given error as one that explains itself: a line for each type of ours that can.
+/// The given error as one that explains itself. A test below sees to it that every type of ours that can is here.
 macro_rules! as_explained {
     ($error:expr) => {
-        None::<&dyn Explain>
-            .or_else(|| $error.downcast_ref::<Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<config::Error>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<ProcessError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<CiFileError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<CiEnvError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<RegistryError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<DockerConfigError>().map(|error| error as _))
-            .or_else(|| $error.downcast_ref::<SettingsError>().map(|error| error as _))
+        as_explained!($error =>
+            crate::error::Error,
+            ci_env::CiEnvError,
+            config::Error,
+            exec::ci_file::CiFileError,
+            executor::error::ExecutorError,
+            git::Error,
+            layer::ReadError,
+            layer::WriteError,
+            registry::Error,
+            registry::docker_config::DockerConfigError,
+            registry::vendor::UnknownImplementation,
+            runtime::docker::DockerError,
+            runtime::embedded::UnpackError,
+            settings::SettingsError,
+            sys::process::ProcessError,
+            template::Error,
+            yaml::Error,
+        )
+    };
+    ($error:expr => $($kind:ty),+ $(,)?) => {
+        None::<&dyn Explain>$(.or_else(|| $error.downcast_ref::<$kind>().map(|error| error as _)))+
     };
 }
 
@@ -34,7 +42,7 @@ pub fn report(error: &anyhow::Error, ui: Option<&Ui>) -> ExitCode {
     let text = text(error);
     match ui {
         Some(ui) => ui.error(&text),
-        None => eprintln!("{text}"),
+        None => to_stderr(&text),
     }
     ExitCode::from(kind(error).exit_code())
 }
@@ -50,9 +58,14 @@ pub fn usage(error: &clap::Error) -> ExitCode {
 pub fn or_bug(ui: &Ui, command: impl FnOnce() -> ExitCode) -> ExitCode {
     let mask = ui.mask().clone();
     // Past the log, whose lock the panicking thread may hold.
-    std::panic::set_hook(Box::new(move |panic| eprintln!("{}", mask.text(&bug_text(panic)))));
+    std::panic::set_hook(Box::new(move |panic| to_stderr(&mask.text(&bug_text(panic)))));
     let caught = std::panic::catch_unwind(AssertUnwindSafe(command));
     caught.unwrap_or_else(|_| ExitCode::from(ErrorKind::Bug.exit_code()))
+}
+
+/// Unlike `eprintln!` without a panic when nobody listens any more.
+fn to_stderr(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn bug_text(panic: &PanicHookInfo) -> String {
@@ -113,7 +126,13 @@ fn explanations(error: &anyhow::Error) -> impl Iterator<Item = &dyn Explain> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use anyhow::Context;
+
+    use crate::error::Error;
+    use crate::sys::process::ProcessError;
 
     use super::*;
 
@@ -165,6 +184,33 @@ mod tests {
         Error: interrupted
         exit code 17
         ");
+    }
+
+    /// Without its line in the list above an error ends with code 70 and without its hints.
+    #[test]
+    fn every_error_that_explains_itself_is_known() {
+        let (_, list) = include_str!("failure.rs").split_once("as_explained!($error =>").unwrap();
+        let (list, _) = list.split_once(')').unwrap();
+        let known: Vec<&str> = list.split(',').map(str::trim).collect();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        for file in rust_files(&source) {
+            let module = file.strip_prefix(&source).unwrap().iter().next().unwrap().to_str().unwrap();
+            let module = module.strip_suffix(".rs").map_or(module.to_owned(), |top| format!("crate::{top}"));
+            for line in fs::read_to_string(&file).unwrap().lines() {
+                let Some(kind) = line.strip_prefix("impl Explain for ") else { continue };
+                let kind = kind.trim_end_matches(" {");
+                let is_it = |path: &&str| path.starts_with(&module) && path.ends_with(&format!("::{kind}"));
+                assert!(known.iter().any(is_it), "`{kind}` of {} is missing in the list", file.display());
+            }
+        }
+    }
+
+    fn rust_files(dir: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] })
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .collect()
     }
 
     #[test]

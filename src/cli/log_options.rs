@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::sys::env::Env;
-use crate::ui::{DEFAULT_WIDTH, Level, UiOptions};
+use crate::ui::{DEFAULT_WIDTH, Level, Mask, UiOptions};
 
 use super::flags::LogFlags;
 
@@ -23,6 +23,31 @@ pub fn ui_options(flags: &LogFlags, env: &Env, terminal: Option<usize>) -> Resul
         gitlab_sections: env.get("GITLAB_CI") == Some("true"),
         terminal: terminal.is_some() && !in_ci,
     })
+}
+
+/// Registers what CI systems and werf's variables are known to keep secret, so that no line of the log shows it.
+pub fn mask_known_secrets(mask: &Mask, env: &Env) {
+    for (name, value) in env.all() {
+        if name.to_str().is_some_and(is_secret) {
+            mask.add(value.as_encoded_bytes());
+        }
+    }
+}
+
+fn is_secret(name: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "CI_BUILD_TOKEN",
+        "CI_DEPENDENCY_PROXY_PASSWORD",
+        "CI_DEPLOY_PASSWORD",
+        "CI_JOB_JWT",
+        "CI_JOB_JWT_V2",
+        "CI_JOB_TOKEN",
+        "CI_REGISTRY_PASSWORD",
+        "GITHUB_TOKEN",
+        "WERF_SECRET_KEY",
+    ];
+    let of_werf = name.starts_with("WERF_") && (name.ends_with("_PASSWORD") || name.ends_with("_TOKEN"));
+    of_werf || NAMES.contains(&name)
 }
 
 /// Quiet wins over debug, debug over verbose.
@@ -157,6 +182,21 @@ mod tests {
         assert!(!terminal.gitlab_sections && terminal.terminal && !terminal.pretty);
         assert!(!options(&[], &[("WERF_LOG_PRETTY", "no")], None).unwrap().pretty);
         assert!(options(&["--log-pretty"], &[("WERF_LOG_PRETTY", "no")], None).unwrap().pretty);
+    }
+
+    #[test]
+    fn variables_known_to_be_secret_are_masked() {
+        let mask = Mask::default();
+        let variables = [
+            ("CI_JOB_TOKEN", "token-of-job"),
+            ("WERF_REPO_QUAY_TOKEN", "token-of-quay"),
+            ("WERF_REPO_HARBOR_PASSWORD", "password"),
+            ("CI_COMMIT_REF_NAME", "branch-name"),
+            ("CI_REGISTRY_PASSWORD", ""),
+        ];
+        mask_known_secrets(&mask, &Env::literal(variables, "/"));
+        let text = "token-of-job token-of-quay password branch-name";
+        assert_eq!(mask.text(text), "[MASKED] [MASKED] [MASKED] branch-name");
     }
 
     #[test]

@@ -1,16 +1,24 @@
 //! The command line: one match, one line per command.
 
 mod app;
+mod build;
 mod ci_env;
 mod config;
 mod exec;
 mod executor;
 mod failure;
 pub mod flags;
+mod image;
 mod log_options;
 mod multiwerf;
-pub mod project;
+mod project;
+mod run;
+mod run_options;
+mod runtime;
+mod site;
 mod slugify;
+mod stage_image;
+mod why;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -19,6 +27,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use crate::runtime::embedded;
+use crate::sys::env::Env;
 use app::App;
 
 /// Builds images from git in cached stages, publishes them, and runs GitLab jobs.
@@ -37,56 +47,128 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Plain(PlainCommand),
+    #[command(flatten)]
+    Full(FullCommand),
     Executor(executor::ExecutorArgs),
-    CiEnv(ci_env::CiEnvArgs),
-    Exec(exec::ExecArgs),
-    /// Print the version, a single word
-    Version,
 }
 
 /// Commands that wait for nothing but files and processes: they start no async runtime, and are done in milliseconds.
 #[derive(Debug, Subcommand)]
 enum PlainCommand {
-    Config(config::ConfigArgs),
     Slugify(slugify::SlugifyArgs),
+    /// Print the version, a single word
+    Version,
+}
+
+/// Commands with a log, signals and an async runtime.
+#[derive(Debug, Subcommand)]
+enum FullCommand {
+    Build(build::BuildArgs),
+    BuildAndPublish(build::BuildAndPublishArgs),
+    Publish(build::PublishArgs),
+    /// Work with stages
+    Stages {
+        #[command(subcommand)]
+        command: StagesCommand,
+    },
+    /// Work with published images
+    Images {
+        #[command(subcommand)]
+        command: ImagesCommand,
+    },
+    /// Print names of stages
+    #[command(hide = true)]
+    Stage {
+        #[command(subcommand)]
+        command: StageCommand,
+    },
+    Why(why::WhyArgs),
+    Run(run::RunArgs),
+    Image(image::ImageArgs),
+    Config(config::ConfigArgs),
+    CiEnv(ci_env::CiEnvArgs),
+    Exec(exec::ExecArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum StagesCommand {
+    Build(build::BuildArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ImagesCommand {
+    Publish(build::PublishArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum StageCommand {
+    Image(stage_image::StageImageArgs),
 }
 
 /// Runs the program with the given arguments (the program's name first).
 pub fn run(args: Vec<OsString>) -> ExitCode {
+    // Of the embedded runtime; they must not have threads.
+    if let Some(code) = embedded::hidden_command(&args) {
+        return code;
+    }
     if args.first().and_then(|name| Path::new(name).file_name()) == Some(OsStr::new("multiwerf")) {
         return multiwerf::run(&args);
     }
-    let cli = match Cli::try_parse_from(&args) {
+    let Cli { log, command } = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
     };
-    // Before anything of ours is open: the hooks close what the runner may have left them.
-    if let Command::Executor(args) = cli.command {
-        return executor::run(args);
+    match command {
+        // Before anything of ours is open: the hooks close what the runner may have left them.
+        Command::Executor(args) => executor::run(args),
+        Command::Plain(command) => run_plain(command).unwrap_or_else(|error| failure::report(&error, None)),
+        Command::Full(command) => run_full(command, &log).unwrap_or_else(|error| failure::report(&error, None)),
     }
-    let app = match App::new(&cli.log) {
-        Ok(app) => app,
-        Err(error) => return failure::report(&error, None),
-    };
-    if let Command::Plain(command) = cli.command {
-        return run_plain(command, &app).unwrap_or_else(|error| failure::report(&error, Some(&app.ui)));
-    }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return failure::report(&error.into(), Some(&app.ui)),
-    };
-    failure::or_bug(&app.ui, || match runtime.block_on(dispatch(cli.command, &app)) {
-        Ok(code) => code,
-        Err(error) => failure::report(&error, Some(&app.ui)),
-    })
 }
 
-fn run_plain(command: PlainCommand, app: &App) -> anyhow::Result<ExitCode> {
+fn run_plain(command: PlainCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PlainCommand::Config(args) => config::run(&args, app)?,
         PlainCommand::Slugify(args) => slugify::run(&args)?,
+        PlainCommand::Version => println!("{}", env!("CARGO_PKG_VERSION")),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_full(command: FullCommand, log: &flags::LogFlags) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let app = {
+        let _entered = runtime.enter();
+        App::new(Env::of_process()?, log)?
+    };
+    let code = failure::or_bug(&app.ui, || {
+        runtime.block_on(dispatch(command, &app)).unwrap_or_else(|error| failure::report(&error, Some(&app.ui)))
+    });
+    // A thread that still waits for the kernel must not keep a finished command from ending.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+async fn dispatch(command: FullCommand, app: &App) -> anyhow::Result<ExitCode> {
+    match command {
+        FullCommand::Build(args) => build::build(args, app).await,
+        FullCommand::BuildAndPublish(args) => build::build_and_publish(args, app).await,
+        FullCommand::Publish(args) => build::publish(args, app).await,
+        FullCommand::Stages { command: StagesCommand::Build(args) } => build::build(args, app).await,
+        FullCommand::Images { command: ImagesCommand::Publish(args) } => build::publish(args, app).await,
+        FullCommand::Stage { command: StageCommand::Image(args) } => stage_image::run(args, app).await,
+        FullCommand::Why(args) => why::run(args, app).await,
+        FullCommand::Run(args) => run::run(args, app).await,
+        FullCommand::Image(args) => image::run(args, app).await,
+        FullCommand::Exec(args) => exec::run(&args, app).await,
+        FullCommand::CiEnv(args) => {
+            ci_env::run(&args, app).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        FullCommand::Config(args) => {
+            config::run(&args, app)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// The absolute path of this program, also when a newer one has taken its place since it was started.
@@ -96,15 +178,4 @@ fn this_program() -> anyhow::Result<PathBuf> {
         Some(replaced) => Ok(PathBuf::from(replaced)),
         None => Ok(path),
     }
-}
-
-async fn dispatch(command: Command, app: &App) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Version => println!("{}", env!("CARGO_PKG_VERSION")),
-        Command::Executor(args) => return Ok(executor::run(args)),
-        Command::CiEnv(args) => ci_env::run(&args, app).await?,
-        Command::Exec(args) => return exec::run(&args, app).await,
-        Command::Plain(command) => return run_plain(command, app),
-    }
-    Ok(ExitCode::SUCCESS)
 }

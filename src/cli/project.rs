@@ -130,3 +130,19 @@ fn directory_name(project_dir: &Path) -> String {
     let real = project_dir.canonicalize().unwrap_or_else(|_| project_dir.to_owned());
     real.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_rendered_text_is_for_its_owner_only() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = write_render_file("configVersion: 1\n", tmp.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "configVersion: 1\n");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(path.file_name().unwrap().to_str().unwrap().starts_with("werf-config-render-"));
+    }
+}

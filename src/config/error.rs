@@ -23,7 +23,7 @@ pub enum Error {
     #[error("cannot parse {file}: no section has `configVersion`, which names the project")]
     NoMeta { file: String, project: String },
     #[error("cannot parse config {file}: {error}{}", template_frame(error))]
-    Template { file: String, error: Box<template::Error> },
+    Template { file: String, error: template::Error },
     #[error("the variable WERF_PROJECT_NAME is `{name}`, which is not a project name")]
     ProjectVariable { name: String },
     #[error("{0}")]
@@ -189,7 +189,8 @@ impl Error {
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.places.first().copied().unwrap_or_default();
-        write!(f, "{}\n --> {}:{}:{}\n{}", self.problem, self.file, at.line, at.column, self.frame)
+        let problem = shortened(&self.problem.to_string(), 1000);
+        write!(f, "{problem}\n --> {}:{}:{}\n{}", self.file, at.line, at.column, self.frame)
     }
 }
 
@@ -267,7 +268,8 @@ fn frame(first_line: usize, text: &str, places: &[Position]) -> String {
         let number = first_line + index;
         if short || near(number) {
             let mark = if places.iter().any(|place| place.line == number) { '>' } else { ' ' };
-            shown.push_str(format!("{mark} {number:>width$} | {}", visible(line)).trim_end());
+            let line = shortened(line.trim_end(), 200);
+            shown.push_str(format!("{mark} {number:>width$} | {line}").trim_end());
             shown.push('\n');
             skipping = false;
         } else if !skipping {
@@ -279,14 +281,14 @@ fn frame(first_line: usize, text: &str, places: &[Position]) -> String {
     shown
 }
 
-/// At most 200 characters of a line, with control characters made harmless.
-fn visible(line: &str) -> String {
+/// The beginning of a text, with control characters made harmless: what users quote can be long, and forge lines of a log.
+fn shortened(text: &str, characters: usize) -> String {
     let clean = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
-    let mut text: String = line.trim_end().chars().take(200).map(clean).collect();
-    if line.trim_end().chars().nth(200).is_some() {
-        text.push('…');
+    let mut short: String = text.chars().take(characters).map(clean).collect();
+    if text.chars().nth(characters).is_some() {
+        short.push('…');
     }
-    text
+    short
 }
 
 fn not_found(tried: &[PathBuf]) -> String {

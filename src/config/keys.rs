@@ -160,8 +160,10 @@ fn hint(name: &str, known: &[(&str, Keys)]) -> Option<String> {
     if let Some((_, note)) = LATER.iter().find(|(later, _)| *later == name) {
         return Some(format!("`{name}`: {note}"));
     }
-    let name_is_short = name.chars().count() <= 60;
-    let near = known.iter().filter(|_| name_is_short).map(|(known, _)| (distance(name, known), *known)).min()?;
+    if name.chars().count() > 60 || name.chars().any(char::is_control) {
+        return None;
+    }
+    let near = known.iter().map(|(known, _)| (distance(name, known), *known)).min()?;
     (near.0 <= 1 + near.1.len() / 4).then(|| format!("did you mean `{}` instead of `{name}`?", near.1))
 }
 

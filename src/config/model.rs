@@ -72,6 +72,7 @@ pub enum Operator {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a project has few images, and they are read everywhere")]
 pub enum Image {
     Stapel(StapelImage),
     Dockerfile(DockerfileImage),

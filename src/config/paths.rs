@@ -17,6 +17,9 @@ pub(super) fn patterns(section: Field<'_>, key: &'static str) -> Result<Vec<Stri
     let Some(field) = section.get(key) else {
         return Ok(Vec::new());
     };
+    if field.node.text() == Some("") {
+        return Ok(Vec::new());
+    }
     let patterns = field.texts()?;
     let places = field.items_or_none().chain(std::iter::repeat(field));
     for (path, place) in patterns.iter().zip(places) {
@@ -70,6 +73,9 @@ fn clean_absolute(path: &str) -> String {
 
 /// Why a pattern of `*`, `**`, `?`, `[set]` and `\` could never match.
 fn pattern_fault(pattern: &str) -> Option<&'static str> {
+    if pattern.is_empty() {
+        return Some("it is empty");
+    }
     let mut rest = pattern.chars().peekable();
     while let Some(c) = rest.next() {
         match c {
@@ -119,6 +125,7 @@ mod tests {
             ("\\[", None),
             ("a\\", Some("it ends with `\\`")),
             ("a]", None),
+            ("", Some("it is empty")),
             ("[]", Some("the set `[]` is empty")),
         ] {
             assert_eq!(pattern_fault(pattern), fault, "{pattern}");

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::error::Error;
 use crate::file_tree::FileTree;
 use crate::template::werf::{Warnings, root_data};
-use crate::template::{self, Functions, Limits, Set};
+use crate::template::{Functions, Limits, Set};
 
 /// What there is to render.
 #[derive(Clone, Debug)]
@@ -39,23 +39,11 @@ pub fn render(
     let mut set = Set::new(Functions::standard(environment.clone()), Limits::default());
     let templates = source.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let text = templates
-        .chain([(ROOT, source.text.as_str())])
+        .chain([(source.file.as_str(), source.text.as_str())])
         .try_for_each(|(name, text)| set.parse(name, text))
-        .and_then(|()| set.execute(ROOT, &data))
-        .map_err(|error| Error::Template { file: source.file.clone(), error: Box::new(named(error, &source.file)) })?;
+        .and_then(|()| set.execute(&source.file, &data))
+        .map_err(|error| Error::Template { file: source.file.clone(), error })?;
     Ok(Rendered { text, warnings: warnings.take() })
-}
-
-/// What the main file is called among the templates.
-const ROOT: &str = "werfConfig";
-
-/// The error with the main file named as the user knows it.
-fn named(mut error: template::Error, file: &str) -> template::Error {
-    if error.name == ROOT {
-        file.clone_into(&mut error.name);
-    }
-    error.cause = error.cause.map(|cause| Box::new(named(*cause, file)));
-    error
 }
 
 /// Which of the files under the templates directory are templates, in the order they are parsed: directory by directory,

@@ -36,7 +36,8 @@ pub enum EntryKind {
     Symlink {
         target: PathBuf,
     },
-    /// A second name of a file that stands earlier in the same layer, as a path from the root of the image.
+    /// A second name of a file that stands earlier in the same layer, as a path from the root of the image. Owner, mode and
+    /// time of the entry are those of the file: who unpacks a layer applies them again.
     Hardlink {
         target: PathBuf,
     },

@@ -2,10 +2,18 @@
 //!
 //! `entry` is what everybody exchanges; `write` makes a tar of it, bit-identical for equal entries; `gzip` compresses on all
 //! cores with an output that does not depend on their number; `read` takes a foreign stream apart and trusts nothing in it.
+//! Below `read`: `decompress` (the stream), `header` and `pax` (blocks to facts), `seen` (which entries may stand together).
 
+mod decompress;
 pub mod entry;
 pub mod gzip;
+mod header;
+mod pax;
 pub mod read;
+mod seen;
 pub mod write;
 
 pub use entry::{Content, Entry, EntryKind, LayerSource};
+pub use gzip::GzipWriter;
+pub use read::{Devices, LayerReader, Limits, ReadError};
+pub use write::{TarSummary, WriteError, write_tar};

@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::docker_config::Credentials;
-use super::error::{Error, redacted};
+use super::error::{Error, parse_body, redacted};
 use super::reach::{self, Origin};
 use super::wire::{Answer, Ask, Expect, Wire};
 
@@ -94,11 +94,11 @@ impl Host {
         self.learn(&answer);
         let renewed = self.authorization(wire, scope, shown.as_ref()).await?;
         if renewed.is_none() {
-            return Err(self.unauthorized(ask, "it asks for a login, and no credentials are known for it"));
+            return Err(self.unauthorized(ask, "it", &answer));
         }
         let answer = wire.send(ask, renewed.as_ref()).await?;
         if self.is_challenge(ask.home, &answer) {
-            return Err(self.unauthorized(ask, "the credentials do not allow it"));
+            return Err(self.unauthorized(ask, "it", &answer));
         }
         Ok(answer)
     }
@@ -163,11 +163,11 @@ impl Host {
         let home = self.origin(wire).await?;
         self.check_realm(wire, home, realm, credentials.is_some())?;
         // For this one request the token service is "home": the header goes there, and not along with a redirect.
-        let service_origin = Origin { base: realm.clone(), reach: home.reach };
+        let service_origin = Origin { base: realm.clone(), reach: reach::realm_reach(home, realm) };
         let (ask, authorization) = token_request(&service_origin, service, scope, credentials)?;
         let answer = wire.send(&ask, authorization.as_ref()).await?;
         if matches!(answer.status.as_u16(), 400 | 401 | 403) {
-            return Err(self.unauthorized(&ask, "the token service does not accept the credentials"));
+            return Err(self.unauthorized(&ask, "its token service", &answer));
         }
         if !answer.status.is_success() {
             return Err(ask.refused(&answer));
@@ -179,7 +179,7 @@ impl Host {
         if with_credentials {
             let host = realm.host_str().unwrap_or_default();
             let port = realm.port().map_or(String::new(), |port| format!(":{port}"));
-            let by_user = wire.options().plain_http.contains(&format!("{host}{port}"));
+            let by_user = wire.options().allows_plain_http(&format!("{host}{port}"));
             let (registry, shown) = (self.registry.clone(), redacted(realm));
             reach::check_realm(home, realm, by_user).map_err(|reason| Error::Realm {
                 registry,
@@ -187,11 +187,19 @@ impl Host {
                 reason,
             })?;
         }
-        reach::check_target(home, realm).map_err(|denied| Error::redirect(home, &Method::GET, realm, denied))
+        let limit = Origin { base: home.base.clone(), reach: reach::realm_reach(home, realm) };
+        reach::check_target(&limit, realm).map_err(|denied| Error::redirect(home, &Method::GET, realm, denied))
     }
 
-    fn unauthorized(&self, ask: &Ask<'_>, reason: &'static str) -> Error {
+    /// `who` of the registry says no, perhaps with a message.
+    fn unauthorized(&self, ask: &Ask<'_>, who: &str, answer: &Answer) -> Error {
+        let known = matches!(self.credentials.get(), Some(Some(_)));
+        let refuses =
+            if known { "does not accept the credentials" } else { "asks for a login, and no credentials are known" };
+        let (_, message) = parse_body(&answer.bytes);
+        let colon = if message.is_empty() { "" } else { ": " };
         let (registry, url) = (self.registry.clone(), redacted(&ask.url));
+        let reason = format!("{who} {refuses}{colon}{message}");
         Error::Unauthorized { registry, method: ask.method.clone(), url, reason }
     }
 
@@ -292,7 +300,10 @@ fn bearer_header(token: &str) -> Result<HeaderValue, Error> {
 
 /// A header value that `Debug` does not show.
 fn secret_header(text: String) -> Result<HeaderValue, Error> {
-    let invalid = |_| Error::Setup { cause: "the credentials have characters that no header can have".to_owned() };
+    let invalid = |_| Error::Invalid {
+        what: "the credentials".to_owned(),
+        reason: "they have characters that no header can have".to_owned(),
+    };
     let mut header = HeaderValue::try_from(text).map_err(invalid)?;
     header.set_sensitive(true);
     Ok(header)
@@ -372,6 +383,13 @@ mod tests {
             ("=,= =\"", None),
         ] {
             assert_eq!(parse_challenge(header), expected, "{header}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_read_to_its_end(header in r#"([Bb]earer|Basic|realm|service|[=," \\\\]|\\PC){0,40}"#) {
+            let _ = parse_challenge(&header);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The client: manifests, tags, login. Blobs are in `transfer`.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,11 +24,8 @@ use crate::sys::env::Env;
 const LARGEST_MANIFEST: usize = 4 << 20;
 const LARGEST_TAGS_PAGE: usize = 16 << 20;
 const MOST_TAG_PAGES: usize = 10_000;
-const MOST_TAGS: usize = 1_000_000;
 /// Indexes of indexes: one level is seen in the wild.
 const DEEPEST_INDEX: usize = 4;
-const MANIFEST_TYPES: [&str; 4] =
-    [manifest::OCI_MANIFEST, manifest::OCI_INDEX, manifest::DOCKER_MANIFEST, manifest::DOCKER_LIST];
 const DIGEST_HEADER: &str = "docker-content-digest";
 
 /// Speaks to any number of registries. Cheap to clone; clones share connections, tokens and what is known of a registry.
@@ -45,6 +42,8 @@ pub struct Options {
     /// Registries (`host[:port]`) that may be spoken to over plain HTTP when they do not speak TLS
     /// (`--insecure-registry`). This machine always may.
     pub plain_http: BTreeSet<String>,
+    /// As if `plain_http` named every registry.
+    pub plain_http_everywhere: bool,
     /// No certificate is checked (`--skip-tls-verify-registry`).
     pub skip_tls_verify: bool,
     pub proxies: Proxies,
@@ -65,11 +64,19 @@ pub struct Proxies {
     pub except: Option<String>,
 }
 
+impl Options {
+    /// Whether the user allows plain HTTP for a registry (`host[:port]`).
+    pub(super) fn allows_plain_http(&self, registry: &str) -> bool {
+        self.plain_http_everywhere || self.plain_http.contains(registry)
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             docker_config: DockerConfig::default(),
             plain_http: BTreeSet::new(),
+            plain_http_everywhere: false,
             skip_tls_verify: false,
             proxies: Proxies::default(),
             attempts: 5,
@@ -142,9 +149,13 @@ impl Client {
         Ok(fetched.map(|fetched| (fetched.digest, fetched.media_type, fetched.bytes.len() as u64)))
     }
 
-    /// Stores a manifest under the reference's tag, or under its digest when it has no tag. Gives its digest.
+    /// Stores a manifest under the reference's tag, or under its digest when it has no tag. Gives its digest; that of the
+    /// reference, if it has one, must be the same.
     pub async fn put_manifest(&self, image: &ImageRef, media_type: &str, bytes: Bytes) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
+        if let Some(expected) = image.digest.clone().filter(|expected| *expected != digest) {
+            return Err(Error::DigestMismatch { what: format!("manifest for {image}"), expected, actual: digest });
+        }
         let host = self.host(image);
         let origin = host.origin(&self.wire).await?;
         let reference = image.tag.as_deref().unwrap_or(digest.as_str());
@@ -183,36 +194,33 @@ impl Client {
         found(&ask, &answer)
     }
 
-    /// All tags of a repository, sorted; none when it does not exist. Pages are followed as long as the registry names a
-    /// next one on its own host.
+    /// All tags of a repository, sorted; none when it does not exist. Pages are followed while the registry names a next
+    /// one on its own host and each brings something new.
     pub async fn tags(&self, name: &ImageRef) -> Result<Vec<String>, Error> {
         let host = self.host(name);
         let origin = host.origin(&self.wire).await?;
         let mut url = api_url(&origin.base, &name.repository, &["tags", "list"])?;
         url.set_query(Some("n=1000"));
         let mut tags = BTreeSet::new();
-        let mut seen = HashSet::new();
         for _ in 0..MOST_TAG_PAGES {
-            let mut ask = Ask::get(url.clone(), origin);
+            let mut ask = Ask::get(url, origin);
             ask.expect = Expect::Bytes(LARGEST_TAGS_PAGE);
-            if !seen.insert(url) {
-                return Err(ask.unusable("its pages lead in a circle"));
-            }
             let answer = host.call(&self.wire, &Scope::new(&name.repository, Access::Pull), &ask).await?;
             if !found(&ask, &answer)? {
                 return Ok(Vec::new());
             }
+            let before = tags.len();
             tags.extend(parse_tags(&answer.bytes).map_err(|reason| ask.unusable(reason))?);
-            if tags.len() > MOST_TAGS {
-                return Err(ask.unusable(format!("more than {MOST_TAGS} tags")));
-            }
-            match next_page(&ask, &answer)? {
-                Some(next) => url = next,
+            url = match next_page(&ask, &answer)? {
                 None => return Ok(tags.into_iter().collect()),
-            }
+                Some(_) if tags.len() == before => {
+                    return Err(ask.unusable("a page brings nothing new and names another"));
+                }
+                Some(next) => next,
+            };
         }
-        let home = api_url(&origin.base, &name.repository, &["tags", "list"])?;
-        Err(Ask::get(home, origin).unusable(format!("more than {MOST_TAG_PAGES} pages")))
+        let first = api_url(&origin.base, &name.repository, &["tags", "list"])?;
+        Err(Ask::get(first, origin).unusable(format!("more than {MOST_TAG_PAGES} pages")))
     }
 
     /// Whether a registry (`host[:port]`) accepts a user and password: the handshake that `docker login` does.
@@ -241,9 +249,7 @@ impl Client {
         let mut ask = Ask::get(api_url(&origin.base, &image.repository, &["manifests", image.reference()])?, origin);
         ask.method = method;
         ask.expect = Expect::Bytes(LARGEST_MANIFEST);
-        for media_type in MANIFEST_TYPES {
-            ask.headers.append(ACCEPT, HeaderValue::from_static(media_type));
-        }
+        ask.headers.insert(ACCEPT, HeaderValue::from_static(manifest::ACCEPTED));
         let answer = host.call(&self.wire, &Scope::new(&image.repository, Access::Pull), &ask).await?;
         Ok((ask, answer))
     }
@@ -263,8 +269,11 @@ impl Proxies {
 
     /// The host names of the proxies themselves.
     pub(super) fn hosts(&self) -> BTreeSet<String> {
-        let urls = [&self.https, &self.http].into_iter().flatten().filter_map(|text| Url::parse(text).ok());
-        urls.filter_map(|url| url.host_str().map(str::to_owned)).collect()
+        let host = |text: &String| {
+            let with_scheme = if text.contains("://") { text.clone() } else { format!("http://{text}") };
+            Url::parse(&with_scheme).ok()?.host_str().map(str::to_owned)
+        };
+        [&self.https, &self.http].into_iter().flatten().filter_map(host).collect()
     }
 }
 
@@ -287,7 +296,7 @@ pub(super) fn api_url(base: &Url, repository: &str, segments: &[&str]) -> Result
 }
 
 fn join(base: &Url, path: &str) -> Result<Url, Error> {
-    base.join(path).map_err(|error| Error::Setup { cause: format!("address `{path}` at {base}: {error}") })
+    base.join(path).map_err(|error| Error::Invalid { what: format!("`{path}` at {base}"), reason: error.to_string() })
 }
 
 /// Success is yes, "unknown" is no, everything else an error. A damaged image is an error, not an absent one.
@@ -340,4 +349,19 @@ fn next_page(ask: &Ask<'_>, answer: &Answer) -> Result<Option<Url>, Error> {
         return Ok(Some(next));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_come_from_the_environment() {
+        let variables =
+            [("https_proxy", "http://me:hunter2@proxy.lan:3128"), ("ALL_PROXY", "cache:80"), ("NO_PROXY", ".lan")];
+        let proxies = Proxies::from_env(&Env::literal(variables, "/"));
+        assert_eq!(proxies.http.as_deref(), Some("cache:80"));
+        assert_eq!(proxies.except.as_deref(), Some(".lan"));
+        insta::assert_snapshot!(format!("{proxies:?}"), @r#"Proxies { hosts: {"cache", "proxy.lan"}, .. }"#);
+    }
 }

@@ -155,7 +155,7 @@ impl DockerConfig {
     /// The helper named for this host, else the general one; an empty name means the file.
     fn helper(&self, registry: &str) -> Option<&str> {
         let own = self.content.get("credHelpers").and_then(Value::as_object).and_then(|helpers| {
-            helpers.get(auth_key(registry)).or_else(|| helpers.get(registry)).and_then(Value::as_str)
+            helpers.iter().find(|(key, _)| host_of(key) == registry).and_then(|(_, name)| name.as_str())
         });
         own.or_else(|| self.content.get("credsStore")?.as_str()).filter(|name| !name.is_empty())
     }

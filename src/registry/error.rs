@@ -17,7 +17,7 @@ pub enum Error {
     Refused { method: Method, url: String, status: StatusCode, code: Code, message: String },
     /// The registry wants to know who asks, or does not believe it.
     #[error("registry `{registry}` refuses {method} {url}: {reason}")]
-    Unauthorized { registry: String, method: Method, url: String, reason: &'static str },
+    Unauthorized { registry: String, method: Method, url: String, reason: String },
     /// Every attempt failed for a reason that may pass.
     #[error("{method} {url} failed {} times: {}", causes.len(), listed(causes))]
     GaveUp { method: Method, url: String, causes: Vec<String> },
@@ -38,6 +38,8 @@ pub enum Error {
     DigestMismatch { what: String, expected: Digest, actual: Digest },
     #[error("{what}: expected {expected} bytes, got {actual}")]
     LengthMismatch { what: String, expected: u64, actual: u64 },
+    #[error("{what} has {size} bytes, more than the {limit} allowed")]
+    TooLarge { what: String, size: u64, limit: u64 },
     #[error("manifest of {image}: {source}")]
     Manifest { image: String, source: ManifestError },
     #[error(transparent)]
@@ -45,8 +47,12 @@ pub enum Error {
     /// Reading or writing on this side of a transfer.
     #[error("{what}: {source}")]
     Local { what: String, source: std::io::Error },
+    /// The system lacks what HTTPS needs.
     #[error("cannot set up the HTTP client: {cause}")]
     Setup { cause: String },
+    /// A name or password that cannot be sent.
+    #[error("{what}: {reason}")]
+    Invalid { what: String, reason: String },
 }
 
 /// The error codes of the distribution specification; anything else as the registry wrote it.
@@ -101,6 +107,7 @@ impl Explain for Error {
         match self {
             Self::Credentials(error) => error.kind(),
             Self::Local { .. } | Self::Setup { .. } => ErrorKind::Environment,
+            Self::Invalid { .. } => ErrorKind::User,
             _ => ErrorKind::Remote,
         }
     }

@@ -89,6 +89,12 @@ pub fn is_loopback_host(url: &Url) -> bool {
     matches!(address_reach(url), Some(Ok(Reach::Loopback)))
 }
 
+/// How close the token service of a registry may be. A registry and its GitLab may sit on both sides of a split DNS: over
+/// https, where the certificate says who answers, a public registry may name a service in a private network.
+pub fn realm_reach(home: &Origin, realm: &Url) -> Reach {
+    if home.base.scheme() == "https" && realm.scheme() == "https" { home.reach.max(Reach::Private) } else { home.reach }
+}
+
 /// Whether credentials of a registry may go to the token service it names.
 ///
 /// Who the registry is was proved by its certificate: then any https address is its own choice. Over plain HTTP anybody on
@@ -208,5 +214,7 @@ mod tests {
             let verdict = check_realm(home, &realm.parse().unwrap(), by_user);
             assert_eq!(verdict.is_ok(), expected, "{realm} for {}", home.base);
         }
+        let reach = |realm: &str| realm_reach(&public, &realm.parse().unwrap());
+        assert_eq!((reach("https://10.0.0.1/auth"), reach("http://10.0.0.1/auth")), (Reach::Private, Reach::Public));
     }
 }

@@ -1,30 +1,28 @@
 //! One request on its way: retried while the registry is busy, redirected as far as `reach` allows, with limits on time
 //! and size. Knows nothing of tokens beyond the header it is given.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
-use reqwest::dns::{Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Method, Request, Response, StatusCode};
 use url::Url;
 
 use super::client::Options;
+use super::connect::{self, Connections};
 use super::error::{Error, parse_body, printable, redacted};
-use super::reach::{self, Denied, Origin, Reach};
+use super::reach::{self, Origin};
 use super::retry;
 
 const MOST_REDIRECTS: usize = 5;
 /// Of an error answer no more than this is read.
 const ERROR_BODY: usize = 64 << 10;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// A port that says nothing to a TLS greeting for so long does not speak TLS.
+const TLS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The HTTP clients, one for each reach: what a registry names is resolved with its own reach as the limit.
+/// The way to all registries.
 pub struct Wire {
-    clients: [OnceLock<reqwest::Client>; 3],
+    connections: Connections,
     options: Options,
 }
 
@@ -99,9 +97,7 @@ impl Answer {
 
 impl Wire {
     pub fn new(options: Options) -> Self {
-        // One crypto provider for the process (spec/dependencies.md, section 0); a second installation changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { clients: Default::default(), options }
+        Self { connections: Connections::new(), options }
     }
 
     pub fn options(&self) -> &Options {
@@ -144,13 +140,16 @@ impl Wire {
     /// the port is asked once whether it speaks TLS.
     pub async fn find_origin(&self, registry: &str) -> Result<Origin, Error> {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-        let unusable = |reason: String| Error::Setup { cause: format!("registry `{registry}`: {reason}") };
-        let mut base = Url::parse(&format!("https://{host}/")).map_err(|error| unusable(error.to_string()))?;
-        let reach = resolved_reach(&base).await;
-        let plain_allowed = reach::is_loopback_host(&base) || self.options.plain_http.contains(registry);
+        let parse = |scheme: &str| {
+            let (what, text) = (format!("registry `{}`", printable(registry, 100)), format!("{scheme}://{host}/"));
+            Url::parse(&text).map_err(|error| Error::Invalid { what, reason: error.to_string() })
+        };
+        let mut base = parse("https")?;
+        let reach = connect::resolved_reach(&base).await;
+        let plain_allowed = reach::is_loopback_host(&base) || self.options.allows_plain_http(registry);
         let origin = Origin { base: base.clone(), reach };
         if plain_allowed && !self.speaks_tls(&origin).await? {
-            base = Url::parse(&format!("http://{host}/")).map_err(|error| unusable(error.to_string()))?;
+            base = parse("http")?;
         }
         Ok(Origin { base, reach })
     }
@@ -167,8 +166,8 @@ impl Wire {
         if let Some(authorization) = authorization.filter(|_| reach::same_origin(&home.base, &url)) {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
-        let client = self.client(home.reach).map_err(Fault::Final)?;
-        client.execute(request).await.map_err(|error| transport_fault(&error, home, &method, &url))
+        let client = self.connections.client(home.reach, &self.options).map_err(Fault::Final)?;
+        client.execute(request).await.map_err(|error| connect::fault(&error.without_url(), home, &method, &url))
     }
 
     /// Waits for something of an answer, but no longer than the patience.
@@ -180,8 +179,9 @@ impl Wire {
 
     /// The next piece of a body.
     pub async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, Fault> {
-        let broken =
-            |error: reqwest::Error| Fault::Passing(format!("the answer broke off: {}", innermost(&error)), None);
+        let broken = |error: reqwest::Error| {
+            Fault::Passing(format!("the answer broke off: {}", connect::innermost(&error.without_url())), None)
+        };
         self.patiently(async { response.chunk().await.map_err(broken) }).await
     }
 
@@ -255,148 +255,18 @@ impl Wire {
         let url = origin.base.join("v2/").unwrap_or_else(|_| origin.base.clone());
         let mut causes = Vec::new();
         loop {
-            let client = self.client(origin.reach)?;
+            let client = self.connections.client(origin.reach, &self.options)?;
             let request = client.execute(Request::new(Method::GET, url.clone()));
-            let cause = match tokio::time::timeout(self.options.patience, request).await {
+            let cause = match tokio::time::timeout(TLS_TIMEOUT.min(self.options.patience), request).await {
                 Ok(Ok(_)) => return Ok(true),
-                Ok(Err(error)) if is_certificate_fault(&error) => return Ok(true),
-                Ok(Err(error)) if was_connected(&error) => return Ok(false),
-                Ok(Err(error)) => transport_cause(&error),
+                Ok(Err(error)) if connect::is_certificate_fault(&error) => return Ok(true),
+                Ok(Err(error)) if connect::was_connected(&error) => return Ok(false),
+                Ok(Err(error)) => connect::cause(&error.without_url()),
                 Err(_) => return Ok(false),
             };
             self.pause_or_give_up(&mut causes, cause, None, &Method::GET, &url).await?;
         }
     }
-
-    fn client(&self, reach: Reach) -> Result<&reqwest::Client, Error> {
-        let [public, private, loopback] = &self.clients;
-        let slot = match reach {
-            Reach::Public => public,
-            Reach::Private => private,
-            Reach::Loopback => loopback,
-        };
-        if slot.get().is_none() {
-            let built = self.build_client(reach).map_err(|error| Error::Setup { cause: innermost(&error) })?;
-            let _ = slot.set(built);
-        }
-        slot.get().ok_or_else(|| Error::Setup { cause: "no client".to_owned() })
-    }
-
-    fn build_client(&self, reach: Reach) -> Result<reqwest::Client, reqwest::Error> {
-        let proxies = &self.options.proxies;
-        let guard = Guard { reach, proxies: proxies.hosts() };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT.min(self.options.patience))
-            .tls_danger_accept_invalid_certs(self.options.skip_tls_verify)
-            .dns_resolver(std::sync::Arc::new(guard))
-            .no_proxy();
-        // This machine is never behind a proxy.
-        if reach != Reach::Loopback {
-            let except = proxies.except.as_deref().and_then(reqwest::NoProxy::from_string);
-            if let Some(address) = &proxies.https {
-                builder = builder.proxy(reqwest::Proxy::https(address)?.no_proxy(except.clone()));
-            }
-            if let Some(address) = &proxies.http {
-                builder = builder.proxy(reqwest::Proxy::http(address)?.no_proxy(except));
-            }
-        }
-        builder.build()
-    }
-}
-
-/// Resolves names, leaving out addresses that are closer than the registry on whose behalf we ask. Proxies are the
-/// administrator's word and exempt.
-struct Guard {
-    reach: Reach,
-    proxies: BTreeSet<String>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` resolves only to addresses of this machine or of a private network")]
-struct TooClose(String);
-
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let name = name.as_str().to_owned();
-        let limit = (!self.proxies.contains(&name)).then_some(self.reach);
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed = found.into_iter();
-            let allowed =
-                allowed.filter(move |address| limit.is_none_or(|it| reach::allowed_address(address.ip(), it)));
-            let allowed: Vec<SocketAddr> = allowed.collect();
-            if allowed.is_empty() {
-                return Err(TooClose(name).into());
-            }
-            Ok(Box::new(allowed.into_iter()) as reqwest::dns::Addrs)
-        })
-    }
-}
-
-/// The closest of a registry's addresses. A name that does not resolve here (behind a proxy) is public.
-async fn resolved_reach(base: &Url) -> Reach {
-    if reach::is_loopback_host(base) {
-        return Reach::Loopback;
-    }
-    let port = base.port_or_known_default().unwrap_or(443);
-    let host = base.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let Ok(addresses) = tokio::net::lookup_host((host, port)).await else { return Reach::Public };
-    addresses.filter_map(|address| reach::ip_reach(address.ip())).max().unwrap_or(Reach::Public)
-}
-
-fn transport_fault(error: &reqwest::Error, home: &Origin, method: &Method, url: &Url) -> Fault {
-    if links(error).any(|link| link.is::<TooClose>()) {
-        return Fault::Final(Error::redirect(home, method, url, Denied::Closer));
-    }
-    let (method, shown) = (method.clone(), redacted(url));
-    if is_certificate_fault(error) {
-        return Fault::Final(Error::Certificate { method, url: shown, cause: innermost(error) });
-    }
-    if links(error).any(|link| matches!(link.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))) {
-        return Fault::Final(Error::NotTls { method, url: shown });
-    }
-    if error.is_builder() {
-        return Fault::Final(Error::Answer { method, url: shown, reason: innermost(error) });
-    }
-    Fault::Passing(transport_cause(error), None)
-}
-
-fn transport_cause(error: &reqwest::Error) -> String {
-    let what = if error.is_connect() { "cannot connect" } else { "the connection failed" };
-    format!("{what}: {}", innermost(error))
-}
-
-fn is_certificate_fault(error: &reqwest::Error) -> bool {
-    links(error).any(|link| matches!(link.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))))
-}
-
-/// Whether somebody listened at all: then a failure is about what was said.
-fn was_connected(error: &reqwest::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionReset, InvalidData, UnexpectedEof};
-    links(error).any(|link| {
-        link.is::<rustls::Error>()
-            || link
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|error| matches!(error.kind(), ConnectionReset | InvalidData | UnexpectedEof))
-    })
-}
-
-/// The error and all behind it; an I/O error's content is a link of its own.
-fn links<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |link| match link.downcast_ref::<std::io::Error>().and_then(|io| io.get_ref()) {
-        Some(inner) => Some(inner as &(dyn std::error::Error + 'static)),
-        None => link.source(),
-    })
-}
-
-/// The message at the bottom: the ones above only say that something below failed.
-fn innermost(error: &reqwest::Error) -> String {
-    printable(&links(error).last().map(ToString::to_string).unwrap_or_default(), 200)
 }
 
 /// The pause that an answer asks for.

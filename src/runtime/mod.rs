@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::error::Error;
 use crate::ids::{ContainerId, Digest, ImageId};
 use crate::image_ref::ImageRef;
 use crate::layer::LayerSource;
@@ -193,6 +194,12 @@ pub trait ContainerRuntime: Send + Sync {
 
     /// Runs the container's command to its end. Dropping the future stops the container and everything in it.
     async fn run(&self, container: &ContainerId, output: OnOutput<'_>) -> anyhow::Result<ExitStatus>;
+
+    /// Starts the container's command and leaves it running, also when this process ends. Its output goes where the runtime
+    /// keeps it; `remove`, by whichever process, ends it.
+    async fn start(&self, container: &ContainerId) -> anyhow::Result<()> {
+        Err(Error::environment(format!("container `{container}`: this runtime starts no detached containers")).into())
+    }
 
     /// Opens an interactive command on the caller's terminal in the container's file system, with its mounts, environment
     /// and user. Works before and after `run`.

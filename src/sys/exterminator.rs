@@ -108,12 +108,46 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
     use std::process::{Child, Command};
 
     use super::*;
 
     fn sleeper() -> Child {
         Command::new("sleep").arg("1000").spawn().unwrap()
+    }
+
+    #[tokio::test]
+    #[ignore = "the process whose parent the test below kills"]
+    async fn orphan() {
+        let killed_pids = std::env::var_os("KILLED_PIDS").unwrap();
+        let interruption = Interruption::default();
+        watch_ancestors(interruption.clone(), Path::new(&killed_pids)).unwrap();
+        println!("\nwatching {}", std::process::id());
+        interruption.token().cancelled().await;
+        println!("interrupted by {}", interruption.cause().unwrap());
+    }
+
+    /// Acceptance 74 of spec/build.md.
+    #[test]
+    fn killing_the_parent_interrupts_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let killed_pids = dir.path().join(".killed_pids");
+        let script = "\"$0\" --exact sys::exterminator::tests::orphan --ignored --nocapture; :";
+        let mut parent = Command::new("sh")
+            .args(["-c", script])
+            .arg(std::env::current_exe().unwrap())
+            .env("KILLED_PIDS", &killed_pids)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(parent.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let pid = said.find_map(|line| Some(line.strip_prefix("watching ")?.to_owned())).unwrap();
+        parent.kill().unwrap();
+        parent.wait().unwrap();
+        let after: Vec<String> = said.collect();
+        assert!(after.contains(&"interrupted by the death of a parent process".to_owned()), "{after:?}");
+        assert_eq!(fs::read_to_string(&killed_pids).unwrap(), format!("{pid}\n"));
     }
 
     #[test]

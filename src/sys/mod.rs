@@ -4,6 +4,7 @@ pub mod clock;
 pub mod env;
 pub mod exterminator;
 pub mod files;
+pub mod paths;
 pub mod process;
 pub mod process_table;
 pub mod project_tree;

@@ -166,8 +166,7 @@ fn equal(engine: &Engine<'_>, a: &Value, b: &Value) -> Result<bool, String> {
         (Value::Float(a), Value::Float(b)) => Ok(a == b),
         (Value::Str(a), Value::Str(b)) => Ok(a == b),
         (Value::Object(_), Value::Object(_)) => a.deep_equal(b),
-        (Value::List(_) | Value::Map(_), _) => Err(not_comparable(engine, a)),
-        (_, Value::List(_) | Value::Map(_)) => Err(not_comparable(engine, b)),
+        (Value::List(_) | Value::Map(_) | Value::Object(_), _) => Err(not_comparable(engine, a, b)),
         _ => Ok(integer(a) == integer(b)),
     }
 }
@@ -176,9 +175,14 @@ fn incompatible(a: &Value, b: &Value) -> String {
     format!("incompatible types for comparison: {} and {}", a.type_name(), b.type_name())
 }
 
-fn not_comparable(engine: &Engine<'_>, value: &Value) -> String {
-    let text = printf::printf(&engine.budget, "%s", std::slice::from_ref(value)).unwrap_or_default();
-    format!("non-comparable type {text}: {}", value.type_name())
+fn not_comparable(engine: &Engine<'_>, a: &Value, b: &Value) -> String {
+    let print = |verb: &str, value: &Value| printf::printf(&engine.budget, verb, std::slice::from_ref(value));
+    let (a_type, b_type) = (a.type_name(), b.type_name());
+    if a_type == b_type {
+        return format!("non-comparable type {}: {b_type}", print("%s", b).unwrap_or_default());
+    }
+    let (a, b) = (print("%s", a).unwrap_or_default(), print("%v", b).unwrap_or_default());
+    format!("non-comparable types {a}: {a_type}, {b_type}: {b}")
 }
 
 fn less(a: &Value, b: &Value) -> Result<bool, String> {
@@ -201,10 +205,11 @@ fn less_or_equal(a: &Value, b: &Value) -> Result<bool, String> {
 }
 
 fn escaped(engine: &Engine<'_>, args: Args<'_>, escape: fn(&mut String, char)) -> Outcome {
-    let plain = match args.0 {
-        [Value::Str(text)] => text.to_string(),
-        values => printf::print(&engine.budget, values)?,
-    };
+    let shown = args.0.iter().map(|value| match value {
+        Value::Nil => Value::from("<no value>"),
+        other => other.clone(),
+    });
+    let plain = printf::print(&engine.budget, &shown.collect::<Vec<_>>())?;
     engine.budget.text(plain.len().saturating_mul(6))?;
     let mut out = String::with_capacity(plain.len());
     plain.chars().for_each(|c| escape(&mut out, c));

@@ -1,6 +1,7 @@
 //! What went wrong in a template, where, and through which includes.
 
 use std::fmt;
+use std::ops::Deref;
 use std::rc::Rc;
 
 use crate::error::{ErrorKind, Explain};
@@ -13,9 +14,21 @@ pub struct Source {
 }
 
 /// A failure to parse or to execute a template. `Display` is Go's own text, the whole chain of includes in one line;
-/// [`Error::frame`] draws the line at fault.
+/// [`Error::frame`] draws the line at fault. Its fields are those of [`Fault`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
+pub struct Error(Box<Fault>);
+
+impl Deref for Error {
+    type Target = Fault;
+
+    fn deref(&self) -> &Fault {
+        &self.0
+    }
+}
+
+/// What an [`Error`] knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
     /// The file, as it was named to `parse`.
     pub name: String,
     /// From 1; 0 when there is no place to point at (an unknown template).
@@ -29,62 +42,13 @@ pub struct Error {
     /// The text of the line at fault.
     pub source_line: String,
     /// The failure inside a template that this place included.
-    pub cause: Option<Box<Error>>,
+    pub cause: Option<Error>,
     /// What the user can do.
     pub hints: Vec<String>,
 }
 
-/// Where execution stood.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Executing {
-    pub template: String,
-    pub expression: String,
-}
-
-impl Error {
-    /// An error of the syntax at byte `offset`, reported for `line` as Go counts it.
-    pub(super) fn parse(source: &Source, line: usize, offset: usize, message: impl Into<String>) -> Self {
-        let mut error = Self::located(source, offset, message.into());
-        if error.line != line {
-            error.line = line;
-            error.column = 0;
-            error.source_line = source.text.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
-        }
-        error
-    }
-
-    /// An error without a place.
-    pub(super) fn plain(name: &str, message: impl Into<String>) -> Self {
-        let source = Source { name: name.to_owned(), text: String::new() };
-        Self { line: 0, ..Self::located(&source, 0, message.into()) }
-    }
-
-    /// An error at byte `offset` of `source` while `template` ran `expression`.
-    pub(super) fn execute(
-        source: &Source,
-        offset: usize,
-        template: &Rc<str>,
-        expression: String,
-        message: String,
-        cause: Option<Box<Error>>,
-    ) -> Self {
-        let executing = Some(Executing { template: template.to_string(), expression });
-        Self { executing, cause, ..Self::located(source, offset, message) }
-    }
-
-    /// Its own part of the text, without the cause.
-    fn write_link(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "template: {}", self.name)?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        if let Some(Executing { template, expression }) = &self.executing {
-            write!(f, ":{}: executing {} at <{expression}>", self.column, super::quote::quote(template))?;
-        }
-        write!(f, ": {}", self.message)
-    }
-
-    fn located(source: &Source, offset: usize, message: String) -> Self {
+impl Fault {
+    fn at(source: &Source, offset: usize, message: String) -> Self {
         let before = source.text.get(..offset).unwrap_or(&source.text);
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
@@ -97,6 +61,63 @@ impl Error {
             cause: None,
             hints: Vec::new(),
         }
+    }
+}
+
+/// Where execution stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executing {
+    pub template: String,
+    pub expression: String,
+}
+
+impl Error {
+    /// An error of the syntax at byte `offset`, reported for `line` as Go counts it.
+    pub(super) fn parse(source: &Source, line: usize, offset: usize, message: impl Into<String>) -> Self {
+        let mut fault = Fault::at(source, offset, message.into());
+        if fault.line != line {
+            fault.line = line;
+            fault.column = 0;
+            fault.source_line = source.text.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
+        }
+        Self(Box::new(fault))
+    }
+
+    /// An error without a place.
+    pub(super) fn plain(name: &str, message: impl Into<String>) -> Self {
+        let source = Source { name: name.to_owned(), text: String::new() };
+        Self(Box::new(Fault { line: 0, ..Fault::at(&source, 0, message.into()) }))
+    }
+
+    /// An error at byte `offset` of `source` while `template` ran `expression`.
+    pub(super) fn execute(
+        source: &Source,
+        offset: usize,
+        template: &Rc<str>,
+        expression: String,
+        message: String,
+        cause: Option<Error>,
+    ) -> Self {
+        let executing = Some(Executing { template: template.to_string(), expression });
+        Self(Box::new(Fault { executing, cause, ..Fault::at(source, offset, message) }))
+    }
+
+    /// Adds what the user can do.
+    pub(super) fn hint(mut self, hint: Option<String>) -> Self {
+        self.0.hints.extend(hint);
+        self
+    }
+
+    /// Its own part of the text, without the cause.
+    fn write_link(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "template: {}", self.name)?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if let Some(Executing { template, expression }) = &self.executing {
+            write!(f, ":{}: executing {} at <{expression}>", self.column, super::quote::quote(template))?;
+        }
+        write!(f, ": {}", self.message)
     }
 
     /// The innermost failure: where the trouble is, behind all includes.
@@ -160,7 +181,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ENDS: usize = 5;
         let mut chain = vec![self];
-        while let Some(cause) = chain.last().and_then(|error| error.cause.as_deref()) {
+        while let Some(cause) = chain.last().and_then(|error| error.cause.as_ref()) {
             chain.push(cause);
         }
         let hidden = ENDS..chain.len().saturating_sub(ENDS);
@@ -192,8 +213,8 @@ impl Explain for Error {
 pub enum Failure {
     /// One sentence.
     Message(String),
-    /// Text that stands before the error of another template (`include`, `tpl`).
-    Nested(String, Box<Error>),
+    /// The failure of another template (`include`, `tpl`).
+    Nested(Error),
 }
 
 impl From<String> for Failure {

@@ -51,11 +51,15 @@ impl<'s> Engine<'s> {
                 format!("{} is an incomplete or empty template", super::quote::quote(self.main)),
             ));
         };
-        self.execute(&template, Slot::plain(data.clone())).map_err(|error| *error)
+        self.execute(&template, Slot::plain(data.clone()))
     }
 
     pub fn environment(&self) -> &BTreeMap<String, String> {
         self.set.functions.environment()
+    }
+
+    pub fn now(&self) -> Option<&jiff::Zoned> {
+        self.set.functions.now()
     }
 
     /// The text of a named template.
@@ -79,9 +83,8 @@ impl<'s> Engine<'s> {
 
     fn parse(&self, text: &Rc<str>) -> Result<Rc<Template>, Failure> {
         self.budget.spend(text.len() as u64 / 8)?;
-        let nested = |error| Failure::Nested(String::new(), Box::new(error));
         let mut main = None;
-        for template in self.set.parse_source("tpl", text).map_err(nested)? {
+        for template in self.set.parse_source("tpl", text).map_err(Failure::Nested)? {
             let template = Rc::new(template);
             if &*template.name == "tpl" {
                 main = Some(template);
@@ -95,8 +98,8 @@ impl<'s> Engine<'s> {
     }
 
     fn nest(&self, template: &Template, data: &Value) -> Result<Value, Failure> {
-        let text =
-            self.execute(template, Slot::plain(data.clone())).map_err(|error| Failure::Nested(String::new(), error))?;
+        self.check_depth(&template.name)?;
+        let text = self.execute(template, Slot::plain(data.clone())).map_err(Failure::Nested)?;
         Ok(Value::from(text))
     }
 
@@ -112,12 +115,25 @@ impl<'s> Engine<'s> {
             at: At { position: 0, expression: None },
             out: String::new(),
         };
-        frame.run(&dot)?;
-        Ok(frame.out)
+        let depth = self.depth.get();
+        self.depth.set(depth + 1);
+        let result = frame.list(&dot, &template.body);
+        self.depth.set(depth);
+        result.map(|_| frame.out)
+    }
+
+    /// Refuses to call a template from too many others.
+    fn check_depth(&self, name: &str) -> Result<(), String> {
+        let limit = self.set.limits.depth;
+        if self.depth.get() >= limit {
+            let name = super::quote::quote(name);
+            return Err(format!("templates call each other more than {limit} levels deep, here {name}"));
+        }
+        Ok(())
     }
 }
 
-type Run<T> = Result<T, Box<Error>>;
+type Run<T> = Result<T, Error>;
 
 /// A value with Go's static type: `boxed` came out of a map or list, where its type is `interface {}`. Nil unboxed is
 /// no value at all.
@@ -174,20 +190,6 @@ enum Flow {
 }
 
 impl<'t> Frame<'t, '_> {
-    fn run(&mut self, dot: &Slot) -> Run<()> {
-        let depth = self.engine.depth.get();
-        let limit = self.engine.set.limits.depth;
-        if depth >= limit {
-            let name = super::quote::quote(&self.template.name);
-            return Err(self.error(format!("templates call each other more than {limit} levels deep, here {name}")));
-        }
-        self.engine.depth.set(depth + 1);
-        let template = self.template;
-        let result = self.list(dot, &template.body);
-        self.engine.depth.set(depth);
-        result.map(|_| ())
-    }
-
     /// Runs `body` with its nesting counted, on enough stack.
     fn deeper<T>(&mut self, body: impl FnOnce(&mut Self) -> Run<T>) -> Run<T> {
         let nesting = self.engine.nesting.get();
@@ -267,9 +269,11 @@ impl<'t> Frame<'t, '_> {
                     map.entries().into_iter().map(|(key, value)| (Value::Str(key), Slot::element(element, value)));
                 self.iterate(pipe, body, mark, pairs)
             }
-            Value::Int(count) | Value::Int64(count) if count > 0 => {
-                self.count(pipe, body, mark, 0..count, matches!(over, Value::Int(_)))
+            Value::Int(count) | Value::Int64(count) if pipe.variables.len() > 1 => {
+                Err(self.error(format!("can't use {count} to iterate over more than one variable")))
             }
+            Value::Int(count) if count > 0 => self.count(pipe, body, mark, count, Value::Int),
+            Value::Int64(count) if count > 0 => self.count(pipe, body, mark, count, Value::Int64),
             Value::Nil | Value::List(_) | Value::Map(_) | Value::Int(_) | Value::Int64(_) => self.list(dot, otherwise),
             other => {
                 let text = self.checked(printf::text_of(&self.engine.budget, &other))?;
@@ -285,14 +289,10 @@ impl<'t> Frame<'t, '_> {
         pipe: &'t Pipe,
         body: &'t [Node],
         mark: usize,
-        range: std::ops::Range<i64>,
-        int: bool,
+        count: i64,
+        wrap: fn(i64) -> Value,
     ) -> Run<Flow> {
-        let wrap = if int { Value::Int } else { Value::Int64 };
-        if pipe.variables.len() > 1 {
-            return Err(self.error(format!("can't use {} to iterate over more than one variable", range.end)));
-        }
-        self.iterate(pipe, body, mark, range.map(|index| (Value::Nil, Slot::plain(wrap(index)))))
+        self.iterate(pipe, body, mark, (0..count).map(|index| (Value::Nil, Slot::plain(wrap(index)))))
     }
 
     fn iterate(
@@ -337,6 +337,7 @@ impl<'t> Frame<'t, '_> {
         let Some(template) = self.engine.template(&call.name) else {
             return Err(self.error(format!("template {} not defined", super::quote::quote(&call.name))));
         };
+        self.checked(self.engine.check_depth(&call.name))?;
         let argument = match &call.pipe {
             Some(pipe) => self.pipe(dot, pipe)?,
             None => Slot::plain(Value::Nil),
@@ -521,11 +522,12 @@ impl<'t> Frame<'t, '_> {
             }),
             Value::Object(object) => {
                 let object = Rc::clone(object);
+                let before = self.at;
                 let values = self.values(dot, arguments, last)?;
                 match object.call(name, &values) {
                     Some(result) => self.outcome(At::expr(expr), name, result.map_err(Failure::from)),
                     None => {
-                        self.stand(expr);
+                        self.at = before;
                         Err(self.error(format!("can't evaluate field {name} in type {}", receiver.type_name())))
                     }
                 }
@@ -631,9 +633,7 @@ impl<'t> Frame<'t, '_> {
                 self.at = whole;
                 Err(match failure {
                     Failure::Message(message) => self.error(format!("error calling {name}: {message}")),
-                    Failure::Nested(prefix, cause) => {
-                        self.failed(format!("error calling {name}: {prefix}"), Some(cause))
-                    }
+                    Failure::Nested(cause) => self.failed(format!("error calling {name}: "), Some(cause)),
                 })
             }
         }
@@ -701,7 +701,7 @@ impl<'t> Frame<'t, '_> {
             },
             (Kind::Str, _) => "string",
             (Kind::Bool, _) => "bool",
-            (Kind::Map, _) => {
+            (Kind::Map | Kind::Time, _) => {
                 return Err(self.error(format!("can't handle {expr} for arg of type {}", kind.name())));
             }
         };
@@ -721,7 +721,7 @@ impl<'t> Frame<'t, '_> {
         }
     }
 
-    fn wrong_type(&self, kind: Kind, got: &str) -> Box<Error> {
+    fn wrong_type(&self, kind: Kind, got: &str) -> Error {
         self.error(format!("wrong type for value; expected {}; got {got}", kind.name()))
     }
 
@@ -735,13 +735,13 @@ impl<'t> Frame<'t, '_> {
         result.map_err(|message| self.error(message))
     }
 
-    fn error(&self, message: impl Into<String>) -> Box<Error> {
+    fn error(&self, message: impl Into<String>) -> Error {
         self.failed(message.into(), None)
     }
 
-    fn failed(&self, message: String, cause: Option<Box<Error>>) -> Box<Error> {
+    fn failed(&self, message: String, cause: Option<Error>) -> Error {
         let expression = self.at.expression.map(ToString::to_string).unwrap_or_default();
         let Template { name, source, .. } = self.template;
-        Box::new(Error::execute(source, self.at.position, name, expression, message, cause))
+        Error::execute(source, self.at.position, name, expression, message, cause)
     }
 }

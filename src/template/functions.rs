@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use jiff::Zoned;
+
 use super::error::Failure;
 use super::exec::Engine;
 use super::value::{Element, Map, Value};
@@ -18,6 +20,8 @@ pub enum Kind {
     Float,
     /// `map[string]interface {}`; a missing value is an empty, read-only map.
     Map,
+    /// `time.Time`
+    Time,
 }
 
 impl Kind {
@@ -29,6 +33,7 @@ impl Kind {
             Self::Int => "int",
             Self::Float => "float64",
             Self::Map => "map[string]interface {}",
+            Self::Time => "time.Time",
         }
     }
 
@@ -41,6 +46,7 @@ impl Kind {
             | (Self::Int, Value::Int(_))
             | (Self::Float, Value::Float(_)) => true,
             (Self::Map, Value::Map(map)) => map.element() == Element::Any,
+            (Self::Time, Value::Object(object)) => object.type_name() == Self::Time.name(),
             _ => false,
         }
     }
@@ -100,12 +106,13 @@ type Closure = dyn Fn(&[Value]) -> Result<Value, String>;
 pub struct Functions {
     table: BTreeMap<Rc<str>, Function>,
     environment: Rc<BTreeMap<String, String>>,
+    now: Option<Zoned>,
 }
 
 impl Functions {
     /// Go's builtins, sprig, `include`, `tpl`, `fromYaml` and their like; `env` reads `environment` and nothing else.
     pub fn standard(environment: BTreeMap<String, String>) -> Self {
-        let mut functions = Self { table: BTreeMap::new(), environment: Rc::new(environment) };
+        let mut functions = Self { table: BTreeMap::new(), environment: Rc::new(environment), now: None };
         for (name, body) in [("and", Body::And), ("or", Body::Or)] {
             functions.table.insert(name.into(), Function { params: &[Kind::Any], rest: Some(Kind::Any), body });
         }
@@ -116,6 +123,13 @@ impl Functions {
         functions
     }
 
+    /// What `now` gives; its zone is the local one of all dates. Without it, dates are of UTC and `now` is an error.
+    #[must_use]
+    pub fn with_now(mut self, now: Zoned) -> Self {
+        self.now = Some(now);
+        self
+    }
+
     /// Adds a function of any number and type of arguments; an earlier one of that name is replaced.
     pub fn add(&mut self, name: &str, body: impl Fn(&[Value]) -> Result<Value, String> + 'static) {
         let body = Body::Closure(Rc::new(body));
@@ -124,6 +138,10 @@ impl Functions {
 
     pub(super) fn get(&self, name: &str) -> Option<&Function> {
         self.table.get(name)
+    }
+
+    pub(super) fn now(&self) -> Option<&Zoned> {
+        self.now.as_ref()
     }
 
     pub(super) fn environment(&self) -> &BTreeMap<String, String> {

@@ -16,6 +16,7 @@ mod parser;
 mod printf;
 mod quote;
 mod sprig;
+mod time;
 mod value;
 pub mod werf;
 mod yaml;
@@ -23,7 +24,7 @@ mod yaml;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-pub use error::{Error, Executing};
+pub use error::{Error, Executing, Fault};
 pub use functions::Functions;
 pub use limits::Limits;
 pub use value::{Element, List, Map, Object, Value};

@@ -462,9 +462,8 @@ impl<'t> Parser<'t, '_> {
             return Ok(ExprKind::Function(Rc::from(&*token.text)));
         }
         let message = format!("function {} not defined", quote(&token.text));
-        let mut error = Error::parse(self.source, self.line(), token.position, message);
-        error.hints.extend(self.functions.similar(&token.text).map(|known| format!("did you mean `{known}`?")));
-        Err(error)
+        let hint = self.functions.similar(&token.text).map(|known| format!("did you mean `{known}`?"));
+        Err(Error::parse(self.source, self.line(), token.position, message).hint(hint))
     }
 
     // Tokens. Go looks ahead by at most three tokens and names the line of the last one read in its errors.
@@ -542,6 +541,9 @@ fn field_name(token: &Token<'_>) -> Rc<str> {
 fn number_constant(token: &Token<'_>) -> Result<Number, String> {
     let text = &*token.text;
     if token.kind == Kind::CharConstant {
+        if text == "''" {
+            return Err("invalid syntax".to_owned());
+        }
         let Some(code) = unquote_char(text) else { return Err(format!("malformed character constant: {text}")) };
         let value = i64::from(code);
         return Ok(Number { int: Some(value), uint: Some(code.into()), float: Some(value as f64), looks_float: false });

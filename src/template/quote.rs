@@ -18,7 +18,7 @@ fn escape(out: &mut String, c: char, mark: char, ascii: bool) {
     match c {
         '\\' => out.push_str("\\\\"),
         _ if c == mark => out.extend(['\\', mark]),
-        _ if is_printable(c) && !(ascii && !c.is_ascii()) => out.push(c),
+        _ if is_printable(c) && (!ascii || c.is_ascii()) => out.push(c),
         '\x07' => out.push_str("\\a"),
         '\x08' => out.push_str("\\b"),
         '\x0c' => out.push_str("\\f"),

@@ -117,6 +117,13 @@ impl Output {
         self.advance(group);
     }
 
+    /// Ends all tasks, so that nothing that waits is lost: inner groups first, their lanes come after those they belong to.
+    pub(super) fn show_all(&mut self) {
+        for id in (0..self.lanes.len()).rev() {
+            self.finish(id, false);
+        }
+    }
+
     /// Whether what is written to the lane is seen at once.
     pub(super) fn is_live(&self, id: LaneId) -> bool {
         self.lanes

@@ -1,18 +1,18 @@
-//! The boxes of the log (spec/build.md 8.1): a [`Frame`] is a place in it, a [`Process`] a box that is open.
+//! The boxes of the log (spec/build.md 8.1): a [`Frame`] is a place in it.
 
+use std::borrow::Cow;
 use std::fmt::Display;
-use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::lane::{LaneId, ROOT};
 use super::plain::{Colours, plain};
+use super::process::{Inline, Process, Timing};
 use super::progress::Progress;
 use super::section::Fold;
 use super::stream::StreamLog;
 use super::style::Style;
 use super::wrap::{cut, width, wrap};
-use super::{Level, Ui, section, words};
+use super::{Level, Ui};
 
 /// Width of the elapsed time that starts each line of a debug log.
 const ELAPSED_WIDTH: usize = 12;
@@ -51,6 +51,11 @@ impl Frame {
         Self { level: self.level.max(level), ..self.clone() }
     }
 
+    /// Columns that a line of text has here, within the borders.
+    pub fn width(&self) -> usize {
+        self.columns()
+    }
+
     /// Opens a box that tells its time at the end: `┌ Title` … `└ Title (1.23 seconds)`.
     pub fn process(&self, title: &str, style: Style) -> Process {
         let fold = (self.depth == 0).then_some(Fold::Open);
@@ -70,13 +75,7 @@ impl Frame {
 
     /// Something short on one line that is printed at its end: `Title ... (0.12 seconds)`.
     pub fn inline(&self, title: &str) -> Inline {
-        Inline {
-            frame: self.clone(),
-            title: title.to_owned(),
-            started: self.ui.now(),
-            running: Running::new(self, title),
-            ended: false,
-        }
+        Inline::open(self, title)
     }
 
     pub fn line(&self, text: impl Display) {
@@ -110,9 +109,8 @@ impl Frame {
             return;
         }
         let outer = Self { depth: self.depth - 1, ..self.clone() };
-        let mut output = self.ui.output();
-        output.drop_gap(self.lane.id);
-        output.put(self.lane.id, format!("{}├ Info\n", outer.prefix()).as_bytes());
+        self.drop_gap();
+        self.put(&format!("{}├ Info\n", outer.prefix()));
     }
 
     /// Keys and values, the keys right-aligned to 12 columns; then a blank line before what follows in the same box.
@@ -192,8 +190,10 @@ impl Frame {
             return;
         }
         let masked = self.ui.mask().text(text);
-        let lines: String =
-            masked.split('\n').map(|line| self.render("", &plain(line, Colours::Drop), style)).collect();
+        let mut lines = String::new();
+        for line in masked.split('\n') {
+            self.render("", &plain(line, Colours::Drop), style, &mut lines);
+        }
         self.put(&lines);
     }
 
@@ -213,24 +213,32 @@ impl Frame {
         self.ui.output().put(self.lane.id, lines.as_bytes());
     }
 
+    pub(super) fn drop_gap(&self) {
+        self.ui.output().drop_gap(self.lane.id);
+    }
+
+    /// The place inside a box that stands here.
+    pub(super) fn deeper(&self) -> Self {
+        Self { depth: self.depth + 1, ..self.clone() }
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.ui.output().is_live(self.lane.id)
     }
 
-    /// One line of text as it is written: with what stands before it, wrapped, ended. `tag` may be coloured.
-    pub(super) fn render(&self, tag: &str, line: &str, style: Style) -> String {
+    /// Appends one line of text as it is written: with what stands before it, wrapped, ended. `tag` may be coloured.
+    pub(super) fn render(&self, tag: &str, line: &str, style: Style, rendered: &mut String) {
+        let painted =
+            (self.ui.options().colour && style != Style::Normal && !line.is_empty()).then(|| style.paint(line));
+        let line = painted.as_deref().unwrap_or(line);
         let prefix = self.prefix();
-        let line = if self.ui.options().colour && !line.is_empty() { style.paint(line) } else { line.to_owned() };
-        if !self.ui.options().pretty {
-            return format!("{prefix}{tag}{line}\n");
-        }
         let columns = self.columns().saturating_sub(width(tag));
-        let mut rendered = String::new();
-        for part in wrap(&line, columns) {
-            rendered.push_str(format!("{prefix}{tag}{part}").trim_end_matches(' '));
+        let parts = if self.ui.options().pretty { wrap(line, columns) } else { vec![Cow::Borrowed(line)] };
+        for part in parts {
+            rendered.extend([prefix.as_str(), tag, &part]);
+            rendered.truncate(rendered.trim_end_matches(' ').len());
             rendered.push('\n');
         }
-        rendered
     }
 
     /// What starts each line of this frame: the time in a debug log, borders, indent.
@@ -258,8 +266,13 @@ impl Frame {
         plain(&masked.replace('\n', " "), Colours::Drop).into_owned()
     }
 
+    /// A title for the line of a terminal that tells what runs; the spinner and the time need some columns.
+    pub(super) fn status_title(&self, title: &str) -> String {
+        cut(&self.harmless(title), self.ui.options().width.saturating_sub(20))
+    }
+
     /// A line with a border of its own, cut so that `end` fits behind the title.
-    fn title_line(&self, border: &str, title: &str, end: &str, style: Style) -> String {
+    pub(super) fn title_line(&self, border: &str, title: &str, end: &str, style: Style) -> String {
         let options = self.ui.options();
         let mut title = self.harmless(title);
         let mut border = border;
@@ -272,145 +285,4 @@ impl Frame {
         let text = if options.colour { style.paint(text) } else { text };
         format!("{}{border}{text}\n", self.prefix())
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Timing {
-    Shown,
-    Hidden,
-}
-
-/// An open box; it is also the [`Frame`] inside. Dropped without [`Process::end`], it counts as failed.
-pub struct Process {
-    inner: Frame,
-    outer: Frame,
-    title: String,
-    style: Style,
-    timing: Timing,
-    started: i64,
-    section: Option<String>,
-    running: Option<Running>,
-}
-
-impl Process {
-    fn open(outer: &Frame, title: &str, style: Style, timing: Timing, fold: Option<Fold>) -> Self {
-        let visible = outer.is_visible();
-        let inner = if visible { Frame { depth: outer.depth + 1, ..outer.clone() } } else { outer.clone() };
-        let started = outer.ui.now();
-        let fold = fold.filter(|_| visible && outer.ui.options().gitlab_sections);
-        let section = fold.map(|_| outer.ui.section_name());
-        if visible {
-            let mark = section.as_deref().zip(fold).map(|(name, fold)| section::start(started / 1000, name, fold));
-            outer.put(&(mark.unwrap_or_default() + &outer.title_line("┌ ", title, "", style)));
-        }
-        let running = visible.then(|| Running::new(&inner, title));
-        Self { inner, outer: outer.clone(), title: title.to_owned(), style, timing, started, section, running }
-    }
-
-    /// `└ Title (1.23 seconds)`
-    pub fn end(mut self) {
-        self.close("", self.style);
-    }
-
-    /// `└ Title (1.23 seconds) FAILED`
-    pub fn fail(self) {
-        drop(self);
-    }
-
-    fn close(&mut self, outcome: &str, style: Style) {
-        if self.running.take().is_none() {
-            return;
-        }
-        let ui = &self.outer.ui;
-        let now = ui.now();
-        let time = match self.timing {
-            Timing::Shown => format!(" ({})", words::seconds(since(self.started, now))),
-            Timing::Hidden => String::new(),
-        };
-        let mut text = self.outer.title_line("└ ", &self.title, &(time + outcome), style);
-        if let Some(name) = &self.section {
-            text.push_str(&section::end(now / 1000, name));
-        }
-        ui.output().drop_gap(self.outer.lane.id);
-        self.outer.put(&text);
-        self.outer.gap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.close(" FAILED", Style::Failure);
-    }
-}
-
-impl Deref for Process {
-    type Target = Frame;
-
-    fn deref(&self) -> &Frame {
-        &self.inner
-    }
-}
-
-/// Something short that is under way. Dropped without [`Inline::end`], it counts as failed.
-pub struct Inline {
-    frame: Frame,
-    title: String,
-    started: i64,
-    running: Running,
-    ended: bool,
-}
-
-impl Inline {
-    /// `Title ... (0.12 seconds)`
-    pub fn end(mut self) {
-        self.close("", Style::Normal);
-    }
-
-    /// `Title ... (0.12 seconds) FAILED`
-    pub fn fail(self) {
-        drop(self);
-    }
-
-    fn close(&mut self, outcome: &str, style: Style) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        self.running.stop();
-        if self.frame.is_visible() {
-            let time = words::seconds(since(self.started, self.frame.ui.now()));
-            self.frame.put(&self.frame.title_line("", &self.title, &format!(" ... ({time}){outcome}"), style));
-        }
-    }
-}
-
-impl Drop for Inline {
-    fn drop(&mut self) {
-        self.close(" FAILED", Style::Failure);
-    }
-}
-
-/// An entry in the list of what is under way: the heartbeat names the last one that is seen.
-struct Running {
-    ui: Ui,
-    id: u64,
-}
-
-impl Running {
-    fn new(frame: &Frame, title: &str) -> Self {
-        Self { ui: frame.ui.clone(), id: frame.ui.started(frame, title) }
-    }
-
-    fn stop(&self) {
-        self.ui.stopped(self.id);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-pub(super) fn since(started: i64, now: i64) -> Duration {
-    Duration::from_millis(u64::try_from(now.saturating_sub(started)).unwrap_or_default())
 }

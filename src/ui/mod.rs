@@ -7,6 +7,7 @@ mod lane;
 mod log_box;
 mod mask;
 mod plain;
+mod process;
 mod progress;
 mod section;
 mod stream;
@@ -21,8 +22,9 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 
-pub use log_box::{Frame, Inline, Process};
+pub use log_box::Frame;
 pub use mask::{MASKED, Mask, MaskFilter, MaskStream};
+pub use process::{Inline, Process};
 pub use progress::Progress;
 pub use stream::StreamLog;
 pub use style::Style;
@@ -160,7 +162,7 @@ impl Ui {
 
     /// Time since the log was opened.
     pub fn running_time(&self) -> Duration {
-        log_box::since(self.shared.started, self.now())
+        process::since(self.shared.started, self.now())
     }
 
     /// Keeps a warning for the end of the log, where it is seen; the same text only once.
@@ -174,6 +176,7 @@ impl Ui {
 
     /// The last lines of a command: `Running time 15.02 seconds`, then the warnings kept for the end (spec/build.md 6.9).
     pub fn end(&self) {
+        self.output().show_all();
         let root = self.root();
         root.line(format!("Running time {}", words::seconds(self.running_time())));
         for warning in std::mem::take(&mut *lock(&self.shared.postponed)) {
@@ -183,6 +186,7 @@ impl Ui {
 
     /// The error that ends the command, in any log, as it stands: without borders or wrapping, but masked. May have several lines.
     pub fn error(&self, text: &str) {
+        self.output().show_all();
         self.root().unwrapped(text, Style::Failure);
     }
 
@@ -246,7 +250,7 @@ impl Ui {
         let Some(bars) = self.output().bars.clone() else { return };
         let under_way = self.under_way();
         let last = under_way.iter().rev().find(|(frame, ..)| frame.is_visible() && frame.is_live());
-        let shown = last.map(|(frame, title, since)| (frame.harmless(title), log_box::since(*since, self.now())));
+        let shown = last.map(|(frame, title, since)| (frame.status_title(title), process::since(*since, self.now())));
         lock(&self.shared.status).show(&bars, shown.as_ref().map(|(title, since)| (title.as_str(), *since)));
     }
 
@@ -257,7 +261,7 @@ impl Ui {
         }
         let under_way = self.under_way();
         if let Some((frame, title, since)) = under_way.iter().rev().find(|(frame, ..)| frame.is_live()) {
-            let time = words::elapsed(log_box::since(*since, self.now()));
+            let time = words::elapsed(process::since(*since, self.now()));
             frame.line(format!("still running: {title} ({time})"));
         }
     }

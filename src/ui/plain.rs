@@ -19,7 +19,8 @@ const TAB_STOP: usize = 8;
 /// One line without control characters: a carriage return leaves what stands after it, as a terminal would show; tabs become
 /// spaces; a kept colour ends with the line.
 pub(super) fn plain(line: &str, colours: Colours) -> Cow<'_, str> {
-    if !line.chars().any(needs_care) {
+    let is_simple = line.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if is_simple || !line.chars().any(needs_care) {
         return Cow::Borrowed(line);
     }
     let shown = line

@@ -1,5 +1,6 @@
 //! The output of a command on its way into the log: cut into lines, masked, made harmless, tagged, wrapped.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use super::Frame;
@@ -61,10 +62,12 @@ impl StreamLog {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let text = String::from_utf8_lossy(line);
         let colours = if self.frame.ui.options().colour { Colours::Keep } else { Colours::Drop };
-        let text = plain(&text, colours);
-        // Once more: a secret that was cut in pieces by escape sequences is whole only now.
-        let text = self.frame.ui.mask().text(&text);
-        lines.push_str(&self.frame.render(&self.tag, &text, Style::Normal));
+        let text = match plain(&text, colours) {
+            // Once more: a secret that was cut in pieces by escape sequences is whole only now.
+            Cow::Owned(changed) => Cow::Owned(self.frame.ui.mask().text(&changed).into_owned()),
+            unchanged => unchanged,
+        };
+        self.frame.render(&self.tag, &text, Style::Normal, lines);
     }
 }
 

@@ -141,7 +141,41 @@ Running time 2.46 seconds
 /// spec/build.md 8.3 and spec/publish-and-cleanup.md 4.5: publishing.
 #[test]
 fn illustration_of_publishing() {
-    let bench = Bench::new();
+    assert_eq!(
+        publishing_at(78),
+        "\
+┌ ⛵ image backend
+│ ┌ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f ...
+│ ├ Info
+│ │   images-repo: registry.example.com/group/tools/backend
+│ │         image: registry.example.com/group/tools/backend:5f3ce5f1f48434b8 ↵
+│ │   6869f8ee9218c5dd4ba74cf1cf8fb725d5c156ae
+│ └ Publishing image backend by stages-signature tag 5f3ce ... (14.90 seconds)
+└ ⛵ image backend (15.00 seconds)
+"
+    );
+}
+
+/// The same in the width that ci-env sets.
+#[test]
+fn publishing_in_95_columns() {
+    assert_eq!(
+        publishing_at(95),
+        "\
+┌ ⛵ image backend
+│ ┌ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f8ee9218c5dd4ba74c ...
+│ ├ Info
+│ │   images-repo: registry.example.com/group/tools/backend
+│ │         image: registry.example.com/group/tools/backend:5f3ce5f1f48434b86869f8ee9218c5dd4 ↵
+│ │   ba74cf1cf8fb725d5c156ae
+│ └ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f8 ... (14.90 seconds)
+└ ⛵ image backend (15.00 seconds)
+"
+    );
+}
+
+fn publishing_at(width: usize) -> String {
+    let bench = Bench::with(UiOptions { width, ..UiOptions::default() });
     let repo = "registry.example.com/group/tools/backend";
     let tag = "5f3ce5f1f48434b86869f8ee9218c5dd4ba74cf1cf8fb725d5c156ae";
     let root = bench.ui.root();
@@ -155,19 +189,7 @@ fn illustration_of_publishing() {
     publishing.end();
     bench.at(15_000);
     image.end();
-    assert_eq!(
-        bench.text(),
-        "\
-┌ ⛵ image backend
-│ ┌ Publishing image backend by stages-signature tag 5f3ce5f1f48434b86869f ...
-│ ├ Info
-│ │   images-repo: registry.example.com/group/tools/backend
-│ │         image: registry.example.com/group/tools/backend:5f3ce5f1f48434b8 ↵
-│ │   6869f8ee9218c5dd4ba74cf1cf8fb725d5c156ae
-│ └ Publishing image backend by stages-signature tag 5f3ce ... (14.90 seconds)
-└ ⛵ image backend (15.00 seconds)
-"
-    );
+    bench.text()
 }
 
 /// Acceptance 65.
@@ -544,4 +566,17 @@ fn the_heartbeat_is_silent_while_somebody_uses_the_terminal() {
     bench.ui.beat(SILENCE);
     assert!(bench.text().ends_with("│ still running: a (0s)\n"), "{}", bench.text());
     process.end();
+}
+
+#[test]
+fn what_abandoned_tasks_have_said_is_shown_before_the_end() {
+    let bench = Bench::new();
+    let tasks = bench.ui.root().parallel(3);
+    let inner = tasks[1].parallel(2);
+    tasks[2].line("2");
+    inner[1].line("1.1");
+    inner[0].line("1.0");
+    tasks[0].finish_task(true);
+    bench.ui.error("Error: interrupted");
+    assert_eq!(bench.text(), "1.0\n1.1\n2\nError: interrupted\n");
 }

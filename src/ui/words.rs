@@ -59,6 +59,13 @@ pub fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String 
     }
 }
 
+/// Milliseconds since 1970 as people read them, in UTC: `2020-08-03 11:20:41.5 +0000 UTC`.
+pub fn timestamp(milliseconds: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(milliseconds).unwrap_or_default();
+    let fraction = milliseconds.rem_euclid(1000) / 100;
+    format!("{}.{fraction} +0000 UTC", time.strftime("%Y-%m-%d %H:%M:%S"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

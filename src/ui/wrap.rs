@@ -1,6 +1,8 @@
 //! Breaking a long text into lines that end in `↵` (spec/build.md 8.1). Widths are counted in characters; colour sequences
 //! (`ESC [ … m`) have none.
 
+use std::borrow::Cow;
+
 use super::style::RESET;
 
 /// A column for the `↵` and one for the space before it.
@@ -11,16 +13,16 @@ const NARROWEST: usize = 12;
 
 /// The lines of `text` for a content width of `columns`. Every line but the last is padded and ends in `↵`. A colour that is on
 /// at a break is switched off before it and on again after it.
-pub(super) fn wrap(text: &str, columns: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, columns: usize) -> Vec<Cow<'_, str>> {
     let columns = columns.max(NARROWEST);
-    if width(text) <= columns {
-        return vec![text.to_owned()];
+    if text.len() <= columns || width(text) <= columns {
+        return vec![Cow::Borrowed(text)];
     }
     let mut lines = Lines::new(columns - MARK_WIDTH);
     for unit in units(text) {
         lines.add(unit);
     }
-    lines.finish()
+    lines.finish().into_iter().map(Cow::Owned).collect()
 }
 
 /// Visible characters of `text`.

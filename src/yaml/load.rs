@@ -7,6 +7,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use serde_yaml::value::TaggedValue;
 use serde_yaml::{Mapping, Value};
 
+use super::lenient::Text;
 use super::scalar::{resolve, resolve_tagged};
 use super::{Dialect, Error, Problem};
 
@@ -62,17 +63,44 @@ pub struct Node<'a> {
 
 /// Reads the first document of a text; an empty text is null. What follows the first document is not looked at.
 pub fn load(text: &str, dialect: Dialect, limits: &Limits) -> Result<Document, Error> {
-    Ok(Composer::new(text, dialect, limits)?.document()?.unwrap_or_else(Document::empty))
+    read(text, dialect, limits, |composer| Ok(composer.document()?.unwrap_or_else(Document::empty)))
 }
 
 /// Reads every document of a text. The limits hold for all of them together.
 pub fn load_all(text: &str, dialect: Dialect, limits: &Limits) -> Result<Vec<Document>, Error> {
-    let mut composer = Composer::new(text, dialect, limits)?;
-    let mut documents = Vec::new();
-    while let Some(document) = composer.document()? {
-        documents.push(document);
+    read(text, dialect, limits, |composer| {
+        let mut documents = Vec::new();
+        while let Some(document) = composer.document()? {
+            documents.push(document);
+        }
+        Ok(documents)
+    })
+}
+
+/// Composes a text, again and again while the parser stops at something that Go's lets pass.
+fn read<T>(
+    text: &str,
+    dialect: Dialect,
+    limits: &Limits,
+    compose: impl Fn(&mut Composer<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    if text.len() > limits.bytes {
+        let problem = Problem::TooLarge { bytes: text.len(), limit: limits.bytes };
+        return Err(Error { at: Position { line: 1, column: 1 }, problem });
     }
-    Ok(documents)
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    refuse_control_characters(text)?;
+    let mut text = Text::new(text);
+    loop {
+        match compose(&mut Composer::new(&text, dialect, limits)) {
+            Err(Error { at, problem: Problem::Syntax(message) }) => {
+                if !text.mend(at, &message) {
+                    return Err(Error { at: text.original(at), problem: Problem::Syntax(message) });
+                }
+            }
+            done => return done,
+        }
+    }
 }
 
 impl Document {
@@ -127,9 +155,11 @@ impl<'a> Node<'a> {
 
 struct Composer<'a> {
     events: Parser<'a, StrInput<'a>>,
-    text: &'a str,
+    text: &'a Text,
     dialect: Dialect,
     limits: &'a Limits,
+    /// Characters of the text, when its last line does not end.
+    open_end: Option<usize>,
     spent: Cost,
     aliases: usize,
     /// By the parser's number of the anchor. Only finished values are here, so an alias inside its own value finds nothing.
@@ -146,17 +176,11 @@ struct Cost {
 }
 
 impl<'a> Composer<'a> {
-    fn new(text: &'a str, dialect: Dialect, limits: &'a Limits) -> Result<Self, Error> {
-        let start = Position { line: 1, column: 1 };
-        if text.len() > limits.bytes {
-            let problem = Problem::TooLarge { bytes: text.len(), limit: limits.bytes };
-            return Err(Error { at: start, problem });
-        }
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        refuse_control_characters(text)?;
-        let events = Parser::new_from_str(text);
+    fn new(text: &'a Text, dialect: Dialect, limits: &'a Limits) -> Self {
+        let events = Parser::new_from_str(&text.text);
+        let open_end = (!text.text.ends_with('\n')).then(|| text.text.chars().count());
         let (spent, anchors) = (Cost::default(), HashMap::new());
-        Ok(Self { events, text, dialect, limits, spent, aliases: 0, anchors })
+        Self { events, text, dialect, limits, open_end, spent, aliases: 0, anchors }
     }
 
     fn document(&mut self) -> Result<Option<Document>, Error> {
@@ -183,13 +207,16 @@ impl<'a> Composer<'a> {
     }
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Composed, Error> {
-        let at = position(span);
+        let at = self.text.original(position(span));
         let before = self.spent;
         let bytes = if let Event::Scalar(text, ..) = &event { text.len() } else { 0 };
         self.spend(Cost { nodes: 1, bytes }, at)?;
         let (anchor, composed) = match event {
             Event::Alias(anchor) => return self.alias(anchor, at),
-            Event::Scalar(text, style, anchor, tag) => (anchor, self.scalar(text, style, tag, at)?),
+            Event::Scalar(text, style, anchor, tag) => {
+                let text = if self.ends_the_text(style, span) { without_last_newline(text) } else { text };
+                (anchor, self.scalar(text, style, tag, at)?)
+            }
             Event::SequenceStart(anchor, tag) => (anchor, self.tagged(tag, at, depth, Self::sequence)?),
             Event::MappingStart(anchor, tag) => (anchor, self.tagged(tag, at, depth, Self::mapping)?),
             _ => (0, (Value::Null, Spans { start: at, ..Spans::default() })),
@@ -200,6 +227,11 @@ impl<'a> Composer<'a> {
             self.anchors.insert(anchor, (composed.clone(), cost));
         }
         Ok(composed)
+    }
+
+    /// Whether a block scalar is the last of a text whose last line does not end. The parser ends it, Go does not.
+    fn ends_the_text(&self, style: ScalarStyle, span: Span) -> bool {
+        matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && self.open_end == Some(span.end.index())
     }
 
     fn alias(&mut self, anchor: usize, at: Position) -> Result<Composed, Error> {
@@ -307,14 +339,17 @@ impl<'a> Composer<'a> {
     fn syntax_error(&self, error: &ScanError) -> Error {
         let marker = error.marker();
         let at = Position { line: marker.line().max(1), column: marker.col() + 1 };
-        let line = self.text.lines().nth(at.line - 1).unwrap_or_default();
+        let line = self.text.text.lines().nth(at.line - 1).unwrap_or_default();
         let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
         match line.get(..indent).and_then(|indent| indent.find('\t')) {
-            Some(tab) => Error { at: Position { column: tab + 1, ..at }, problem: Problem::TabIndent },
+            Some(tab) => {
+                Error { at: self.text.original(Position { column: tab + 1, ..at }), problem: Problem::TabIndent }
+            }
             // The parser has a limit of its own, 255 brackets, that it can reach before ours is asked.
             None if error.info().contains("recursion limit") => {
-                Error { at, problem: Problem::TooDeep { limit: self.limits.depth } }
+                Error { at: self.text.original(at), problem: Problem::TooDeep { limit: self.limits.depth } }
             }
+            // Told by the place in the mended text, which is where it is mended further.
             None => Error { at, problem: Problem::Syntax(error.info().to_owned()) },
         }
     }
@@ -361,6 +396,13 @@ impl Map {
             self.values.insert(key, value);
             self.entries.push((key_spans, spans));
         }
+    }
+}
+
+fn without_last_newline(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.strip_suffix('\n') {
+        Some(rest) => Cow::Owned(rest.to_owned()),
+        None => text,
     }
 }
 

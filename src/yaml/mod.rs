@@ -2,6 +2,7 @@
 //! position of every node, and with limits that hold before anything large is built.
 
 mod error;
+mod lenient;
 mod load;
 mod scalar;
 

@@ -1,1 +1,4 @@
-//! (see the modules)
+//! The same cases over every implementation of a trait.
+
+mod docker;
+mod runtime;

@@ -1,11 +1,15 @@
-//! One file per user-visible feature.
+//! One file per feature that a user would notice.
 
 mod ci_env;
 mod config_command;
 mod config_files;
+mod embedded;
 mod exec;
 mod executor;
 mod gitlab_runner;
+mod git;
+mod git_patch_property;
+mod layer;
 mod multiwerf;
 mod registry;
 mod settings;

@@ -1,5 +1,8 @@
 //! The registry client: against a real registry, and against one that misbehaves (spec/hostile-inputs.md 14-21).
 
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,15 +19,18 @@ use slipway::image_ref::ImageRef;
 use slipway::registry::manifest::{OCI_CONFIG, OCI_INDEX, OCI_LAYER_GZIP, OCI_MANIFEST};
 use slipway::registry::{
     BlobSource, Client, Descriptor, DockerConfig, Error, Manifest, Options, Platform, Progress, UploadOutcome,
+    no_progress,
 };
 use slipway::sys::env::Env;
 use tokio::sync::Notify;
 
 use crate::support::fault_registry::{FaultRegistry, Seen, answer, cutting_proxy, refusal};
+use crate::support::real_registry::RealRegistry;
+use crate::support::{in_own_process, tls};
 
 /// Nothing waits longer than a test should.
 fn quick() -> Options {
-    Options { attempts: 3, pause: Duration::from_millis(1), patience: Duration::from_secs(2), ..Options::default() }
+    Options { attempts: 3, pause: Duration::from_millis(1), patience: Duration::from_secs(20), ..Options::default() }
 }
 
 fn client() -> Client {
@@ -36,10 +42,6 @@ fn client_with_login(registry: &ImageRef) -> Client {
     let home = tempfile::tempdir().unwrap();
     DockerConfig::add_auth(home.path(), &registry.registry, "me", "hunter2").unwrap();
     Client::new(Options { docker_config: DockerConfig::load(home.path(), &Env::default()).unwrap(), ..quick() })
-}
-
-fn ignore() -> Progress {
-    Arc::new(|_| ())
 }
 
 fn blob_of(bytes: &[u8]) -> Descriptor {
@@ -137,8 +139,8 @@ async fn a_blob_is_copied_from_registry_to_registry() {
     let bytes = noise(1 << 20);
     let blob = blob_of(&bytes);
     let client = client();
-    client.upload(&name, &blob, &BlobSource::Bytes(bytes.into()), None, &ignore()).await.unwrap();
-    let outcome = client.upload(&into, &blob, &BlobSource::Registry(name), None, &ignore()).await.unwrap();
+    client.upload(&name, &blob, &BlobSource::Bytes(bytes.into()), None, &no_progress()).await.unwrap();
+    let outcome = client.upload(&into, &blob, &BlobSource::Registry(name), None, &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(blob.size));
     assert!(client.blob_exists(&into, &blob).await.unwrap());
 }
@@ -152,9 +154,36 @@ async fn an_upload_survives_cut_connections() {
     let bytes = noise(8 << 20);
     let blob = blob_of(&bytes);
     let client = Client::new(Options { attempts: 5, ..quick() });
-    let outcome = client.upload(&through, &blob, &BlobSource::Bytes(bytes.into()), None, &ignore()).await.unwrap();
+    let outcome = client.upload(&through, &blob, &BlobSource::Bytes(bytes.into()), None, &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(blob.size));
     assert!(client.blob_exists(&name, &blob).await.unwrap());
+}
+
+/// A registry of our own, with TLS and passwords.
+#[tokio::test]
+async fn a_registry_with_tls_and_passwords_is_used_with_a_login_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(registry) = RealRegistry::start(directory.path()) else { return };
+    let name: ImageRef = format!("{}/app", registry.address).parse().unwrap();
+    // The server needs a moment to listen; the first call tries until it does.
+    let options = || Options { skip_tls_verify: true, attempts: 8, pause: Duration::from_millis(50), ..quick() };
+    let stranger = Client::new(options());
+    let refused = stranger.tags(&name).await.unwrap_err();
+    insta::assert_snapshot!(refused.to_string().replace(&registry.address, "HOST"), @"registry `HOST` refuses GET https://HOST/v2/app/tags/list: it asks for a login, and no credentials are known: authentication required");
+    let refused = stranger.check_login(&registry.address, "me", "wrong").await.unwrap_err();
+    insta::assert_snapshot!(refused.to_string().replace(&registry.address, "HOST"), @"registry `HOST` refuses GET https://HOST/v2/: it does not accept the credentials: authentication required");
+    stranger.check_login(&registry.address, "me", "hunter2").await.unwrap();
+
+    DockerConfig::session_copy(Path::new("/nonexistent"), &directory.path().join("session")).unwrap();
+    DockerConfig::add_auth(&directory.path().join("session"), &name.name(), "me", "hunter2").unwrap();
+    let docker_config = DockerConfig::load(&directory.path().join("session"), &Env::default()).unwrap();
+    let client = Client::new(Options { docker_config, ..options() });
+    let bytes = noise(2 << 20);
+    let blob = blob_of(&bytes);
+    let source = BlobSource::Bytes(bytes.clone().into());
+    let outcome = client.upload(&name, &blob, &source, Some("elsewhere"), &no_progress()).await.unwrap();
+    assert_eq!(outcome, UploadOutcome::Uploaded(blob.size), "what cannot be mounted is uploaded");
+    assert!(client.blob_bytes(&name, &blob, blob.size).await.unwrap() == bytes);
 }
 
 // --- digests, sizes, media types -----------------------------------------------------------------------------------------
@@ -241,7 +270,8 @@ async fn a_blob_is_checked_by_length_and_digest() {
         let server = FaultRegistry::start(move |_| answer(200, &[], sent.clone())).await;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("blob");
-        let error = client().blob_file(&server.image("app"), &blob_of(&right), &path, &ignore()).await.unwrap_err();
+        let error =
+            client().blob_file(&server.image("app"), &blob_of(&right), &path, &no_progress()).await.unwrap_err();
         let kind = match error {
             Error::DigestMismatch { .. } => "digest",
             Error::LengthMismatch { .. } => "length",
@@ -250,6 +280,16 @@ async fn a_blob_is_checked_by_length_and_digest() {
         assert_eq!(kind, expected);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "nothing half-made is left");
     }
+}
+
+/// A configuration that claims gigabytes is not asked for.
+#[tokio::test]
+async fn a_small_blob_is_small() {
+    let server = FaultRegistry::start(|_| answer(200, &[], "")).await;
+    let huge = Descriptor::new(OCI_CONFIG, Digest::of(b""), 1 << 40);
+    let error = client().blob_bytes(&server.image("app"), &huge, 8 << 20).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server), @"blob sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 of HOST/app has 1099511627776 bytes, more than the 8388608 allowed");
+    assert!(server.seen().is_empty());
 }
 
 /// Hostile inputs 21: what was looked up by tag is read by digest, so a tag that moves in between changes nothing.
@@ -394,9 +434,9 @@ async fn a_standstill_ends_an_attempt() {
         answer(200, &[], Body::from_stream(pieces))
     })
     .await;
-    let client = Client::new(Options { patience: Duration::from_millis(200), ..quick() });
-    let error = client.blob(&server.image("app"), &blob_of(b"xyz"), &mut Vec::new(), &ignore()).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"xyz").digest.as_str(), "DIGEST"), @"GET http://HOST/v2/app/blobs/DIGEST failed 3 times: no answer within 0.2 s (3 times)");
+    let client = Client::new(Options { patience: Duration::from_millis(500), ..quick() });
+    let error = client.blob(&server.image("app"), &blob_of(b"xyz"), &mut Vec::new(), &no_progress()).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"xyz").digest.as_str(), "DIGEST"), @"GET http://HOST/v2/app/blobs/DIGEST failed 3 times: no answer within 0.5 s (3 times)");
     assert_eq!(server.seen().len(), 3);
 }
 
@@ -408,6 +448,71 @@ async fn nobody_listening_is_told_as_such() {
     let image: ImageRef = format!("{address}/app:v1").parse().unwrap();
     let error = client().manifest(&image).await.unwrap_err();
     insta::assert_snapshot!(error.to_string().replace(&address.to_string(), "HOST"), @"GET https://HOST/v2/ failed 3 times: cannot connect: Connection refused (os error 111) (3 times)");
+}
+
+// --- TLS and plain HTTP ---------------------------------------------------------------------------------------------------
+
+/// An address of this machine that is not loopback, or a printed reason.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // Nothing is sent: connecting a datagram socket only chooses the local address.
+    let address = socket.connect("198.51.100.1:9").and_then(|()| socket.local_addr());
+    match address {
+        Ok(address) => Some(address.ip()),
+        Err(_) => {
+            eprintln!("skipped: this machine has no address but loopback");
+            None
+        }
+    }
+}
+
+/// Row 35 of the checklist in spec/publish-and-cleanup.md: plain HTTP where it is allowed, and only there.
+#[tokio::test]
+async fn plain_http_beyond_this_machine_is_spoken_only_where_allowed() {
+    let Some(ip) = outer_address() else { return };
+    let server = FaultRegistry::start_at(ip, |_| answer(200, &[], r#"{"tags":["v1"]}"#)).await;
+    let image = server.image("app");
+    let error = client().tags(&image).await.unwrap_err();
+    insta::assert_snapshot!(told(&error, &server), @"GET https://HOST/v2/app/tags/list: the port does not speak TLS");
+    insta::assert_snapshot!(error.hints().join("\n"), @"if the registry speaks plain HTTP, allow it with `--insecure-registry`");
+    assert!(server.seen().is_empty());
+    let allowed = Client::new(Options { plain_http: [image.registry.clone()].into(), ..quick() });
+    assert_eq!(allowed.tags(&image).await.unwrap(), ["v1"]);
+}
+
+#[tokio::test]
+async fn certificates_are_checked_unless_told_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    if !tls::make_certificates(directory.path()) {
+        return;
+    }
+    let address = tls::serve(directory.path(), r#"{"tags":["v1"]}"#);
+    let image: ImageRef = format!("{address}/app").parse().unwrap();
+    let error = client().tags(&image).await.unwrap_err();
+    insta::assert_snapshot!(error.to_string().replace(&address.to_string(), "HOST"), @"GET https://HOST/v2/app/tags/list: the certificate is not accepted: invalid peer certificate: UnknownIssuer");
+    insta::assert_snapshot!(error.hints().join("\n"), @"add the registry's authority to the system's certificates, or use `--skip-tls-verify-registry`");
+    let careless = Client::new(Options { skip_tls_verify: true, ..quick() });
+    assert_eq!(careless.tags(&image).await.unwrap(), ["v1"]);
+}
+
+/// The system's certificates count, wherever `SSL_CERT_FILE` says they are.
+#[test]
+fn an_authority_of_the_system_is_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    let variables =
+        [("SSL_CERT_FILE", ca.to_str().unwrap()), ("TEST_CERTIFICATES", directory.path().to_str().unwrap())];
+    if std::env::var_os("TEST_CERTIFICATES").is_none() && !tls::make_certificates(directory.path()) {
+        return;
+    }
+    if !in_own_process("features::registry::an_authority_of_the_system_is_trusted", &variables) {
+        return;
+    }
+    let directory = std::env::var_os("TEST_CERTIFICATES").unwrap();
+    let address = tls::serve(directory.as_ref(), r#"{"tags":["v1"]}"#);
+    let image: ImageRef = format!("{address}/app").parse().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    assert_eq!(runtime.block_on(client().tags(&image)).unwrap(), ["v1"]);
 }
 
 // --- where a registry points to -------------------------------------------------------------------------------------------
@@ -428,10 +533,19 @@ async fn pages_of_tags_stay_on_the_registry_and_end() {
     let server = FaultRegistry::start(page(r#"<http://127.0.0.2:1/v2/app/tags/list>; rel="next""#)).await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
     insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: its next page is on another host, `http://127.0.0.2:1/v2/app/tags/list`");
+}
 
-    let server = FaultRegistry::start(page(r#"</v2/app/tags/list?last=x>; rel="next""#)).await;
+/// Hostile inputs 17: pages that never repeat, and never end.
+#[tokio::test]
+async fn pages_of_tags_that_bring_nothing_new_end_the_list() {
+    let server = FaultRegistry::start(|seen| {
+        let link = format!(r#"</v2/app/tags/list?last={}>; rel="next""#, seen.number);
+        answer(200, &[("link", &link)], r#"{"tags":["a","b"]}"#)
+    })
+    .await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: its pages lead in a circle");
+    insta::assert_snapshot!(told(&error, &server), @"GET http://HOST/v2/app/tags/list: the answer is not usable: a page brings nothing new and names another");
+    assert_eq!(server.seen().len(), 2);
 }
 
 /// Hostile inputs 18: an upload is not sent where the registry has no business.
@@ -445,7 +559,8 @@ async fn an_upload_location_is_not_followed_anywhere() {
         })
         .await;
         let source = BlobSource::Bytes(Bytes::from_static(b"x"));
-        let error = client().upload(&server.image("app"), &blob_of(b"x"), &source, None, &ignore()).await.unwrap_err();
+        let error =
+            client().upload(&server.image("app"), &blob_of(b"x"), &source, None, &no_progress()).await.unwrap_err();
         errors.push(told(&error, &server));
     }
     insta::assert_snapshot!(errors.join("\n"), @r"
@@ -467,7 +582,7 @@ async fn a_redirect_to_another_host_carries_no_login() {
     .await;
     let image = server.image("app");
     let mut out = Vec::new();
-    client_with_login(&image).blob(&image, &blob_of(b"content"), &mut out, &ignore()).await.unwrap();
+    client_with_login(&image).blob(&image, &blob_of(b"content"), &mut out, &no_progress()).await.unwrap();
     assert_eq!(out, b"content");
     assert_eq!(storage.seen()[0].authorization, None);
     assert!(server.seen()[1].authorization.is_some());
@@ -531,7 +646,7 @@ async fn a_token_that_went_stale_is_renewed_once() {
     let image = server.image("app");
     let client = client_with_login(&image);
     let error = client.tags(&image).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: the credentials do not allow it");
+    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: it does not accept the credentials");
     assert_eq!(client.tags(&image).await.unwrap(), ["v1"]);
 }
 
@@ -551,9 +666,21 @@ async fn credentials_are_not_sent_to_a_foreign_token_service() {
 async fn without_credentials_a_login_is_asked_for() {
     let server = FaultRegistry::start(|_| answer(401, &[("www-authenticate", "Basic realm=\"r\"")], "")).await;
     let error = client().tags(&server.image("app")).await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: it asks for a login, and no credentials are known for it");
+    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/app/tags/list: it asks for a login, and no credentials are known");
     insta::assert_snapshot!(error.hints().join("\n"), @"log in with `docker login REGISTRY` (in a GitLab job: `slipway ci-env gitlab`), or check what the user may do");
     assert_eq!(server.seen().len(), 1);
+}
+
+/// Hostile inputs 19: each registry sees its own credentials only.
+#[tokio::test]
+async fn credentials_of_one_registry_are_not_shown_to_another() {
+    let wants_login = |_: &Seen| answer(401, &[("www-authenticate", "Basic realm=\"r\"")], "");
+    let (known, other) = (FaultRegistry::start(wants_login).await, FaultRegistry::start(wants_login).await);
+    let client = client_with_login(&known.image("app"));
+    assert!(client.tags(&known.image("app")).await.is_err());
+    assert!(client.tags(&other.image("app")).await.is_err());
+    assert_eq!(known.seen().iter().filter(|seen| seen.authorization.is_some()).count(), 1);
+    assert!(other.seen().iter().all(|seen| seen.authorization.is_none()));
 }
 
 /// Hostile inputs 20: a registry that never believes us is asked twice, not for ever.
@@ -577,7 +704,7 @@ async fn a_login_is_checked_by_the_handshake() {
     let registry = server.address.to_string();
     client().check_login(&registry, "me", "hunter2").await.unwrap();
     let error = client().check_login(&registry, "me", "wrong").await.unwrap_err();
-    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/: the credentials do not allow it");
+    insta::assert_snapshot!(told(&error, &server), @"registry `HOST` refuses GET http://HOST/v2/: it does not accept the credentials");
     assert!(!format!("{error:?}").contains("wrong"));
 }
 
@@ -594,7 +721,7 @@ async fn a_mount_answered_with_a_session_becomes_an_upload() {
     .await;
     let source = BlobSource::Bytes(Bytes::from_static(b"content"));
     let blob = blob_of(b"content");
-    let outcome = client().upload(&server.image("app"), &blob, &source, Some("base"), &ignore()).await.unwrap();
+    let outcome = client().upload(&server.image("app"), &blob, &source, Some("base"), &no_progress()).await.unwrap();
     assert_eq!(outcome, UploadOutcome::Uploaded(7));
     let digest = blob.digest.as_str().replace(':', "%3A");
     assert_eq!(
@@ -619,7 +746,7 @@ async fn an_upload_goes_on_where_the_registry_says() {
     })
     .await;
     let source = BlobSource::Bytes(bytes.clone().into());
-    client().upload(&server.image("app"), &blob_of(&bytes), &source, None, &ignore()).await.unwrap();
+    client().upload(&server.image("app"), &blob_of(&bytes), &source, None, &no_progress()).await.unwrap();
     let methods: Vec<String> = server.calls().iter().map(|call| call.split('?').next().unwrap().to_owned()).collect();
     insta::assert_snapshot!(methods.join("\n").replace(blob_of(&bytes).digest.as_str(), "DIGEST"), @r"
     HEAD /v2/app/blobs/DIGEST
@@ -642,7 +769,7 @@ async fn an_upload_whose_session_is_lost_begins_anew() {
     })
     .await;
     let source = BlobSource::Bytes(Bytes::from_static(b"content"));
-    client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &ignore()).await.unwrap();
+    client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &no_progress()).await.unwrap();
     assert_eq!(server.seen().last().unwrap().body, "content");
 }
 
@@ -657,8 +784,37 @@ async fn a_file_that_changed_is_not_uploaded() {
     std::fs::write(file.path(), "longer than it was").unwrap();
     let source = BlobSource::File(file.path().to_owned());
     let error =
-        client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &ignore()).await.unwrap_err();
+        client().upload(&server.image("app"), &blob_of(b"content"), &source, None, &no_progress()).await.unwrap_err();
     insta::assert_snapshot!(told(&error, &server).replace(blob_of(b"content").digest.as_str(), "DIGEST").replace(file.path().to_str().unwrap(), "FILE"), @"`FILE`, to be uploaded as DIGEST: expected 7 bytes, got 18");
+}
+
+/// A gibibyte passes through, and is not kept.
+#[test]
+fn a_large_upload_needs_little_memory() {
+    if !in_own_process("features::registry::a_large_upload_needs_little_memory", &[]) {
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(1 << 30).unwrap();
+    let blob = Descriptor::new(OCI_LAYER_GZIP, Digest::of(b"not looked at by this registry"), 1 << 30);
+    let source = BlobSource::File(file.path().to_owned());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(async {
+        let server = FaultRegistry::start(|seen| match seen.method.as_str() {
+            "HEAD" => answer(404, &[], ""),
+            "POST" => answer(202, &[("location", "/v2/app/blobs/uploads/1")], ""),
+            _ => answer(201, &[], ""),
+        })
+        .await;
+        client().upload(&server.image("app"), &blob, &source, None, &no_progress()).await.unwrap();
+        server
+    });
+    assert_eq!(server.seen()[2].length, 1 << 30);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    let peak: u64 = peak.parse().unwrap();
+    assert!(peak < 64 << 10, "{peak} KiB at the peak");
+    println!("{peak} KiB at the peak");
 }
 
 /// Calls can be spawned as tasks of their own.

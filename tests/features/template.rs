@@ -1,6 +1,8 @@
 //! Templates render as Go's text/template with sprig renders them. The expected texts of `tests/corpus/template` were
 //! recorded from those two, errors included.
 
+#![allow(clippy::expect_used)] // The helpers of tests may, as tests do.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -38,7 +40,8 @@ impl Case {
 
 fn functions() -> Functions {
     let environment = [("HOME", "/home/u"), ("EMPTY", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Functions::standard(BTreeMap::from(environment))
+    let now = jiff::Timestamp::from_second(1_600_000_000).expect("a moment").to_zoned(jiff::tz::TimeZone::UTC);
+    Functions::standard(BTreeMap::from(environment)).with_now(now)
 }
 
 fn cases(text: &str) -> Vec<Case> {
@@ -94,6 +97,11 @@ fn builtins_print_and_compare_as_in_go() {
 #[test]
 fn functions_are_sprigs() {
     check("sprig.txt");
+}
+
+#[test]
+fn dates_are_gos() {
+    check("dates.txt");
 }
 
 /// Renders with tight limits on a thread with a small stack, as tokio's are.
@@ -187,7 +195,7 @@ fn bombs_are_refused() {
 fn a_long_chain_of_includes_is_told_by_its_ends() {
     let error =
         render_hostile(r#"{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}"#).expect_err("endless");
-    assert!(error.contains("… 991 more …"), "{error}");
+    assert!(error.contains("… 990 more …"), "{error}");
     assert!(error.len() < 2000, "{} bytes", error.len());
 }
 
@@ -358,6 +366,7 @@ const FUNCTIONS: &[&str] = &[
     "add1f",
     "addf",
     "adler32sum",
+    "ago",
     "all",
     "any",
     "append",
@@ -378,6 +387,11 @@ const FUNCTIONS: &[&str] = &[
     "compact",
     "concat",
     "contains",
+    "date",
+    "dateInZone",
+    "dateModify",
+    "date_in_zone",
+    "date_modify",
     "deepCopy",
     "deepEqual",
     "default",
@@ -386,6 +400,8 @@ const FUNCTIONS: &[&str] = &[
     "dir",
     "div",
     "divf",
+    "duration",
+    "durationRound",
     "empty",
     "env",
     "eq",
@@ -407,6 +423,8 @@ const FUNCTIONS: &[&str] = &[
     "hasSuffix",
     "hello",
     "html",
+    "htmlDate",
+    "htmlDateInZone",
     "include",
     "indent",
     "index",
@@ -439,6 +457,7 @@ const FUNCTIONS: &[&str] = &[
     "mustAppend",
     "mustChunk",
     "mustCompact",
+    "mustDateModify",
     "mustDeepCopy",
     "mustFirst",
     "mustFromJson",
@@ -458,16 +477,19 @@ const FUNCTIONS: &[&str] = &[
     "mustRest",
     "mustReverse",
     "mustSlice",
+    "mustToDate",
     "mustToJson",
     "mustToPrettyJson",
     "mustToRawJson",
     "mustToYaml",
     "mustUniq",
     "mustWithout",
+    "must_date_modify",
     "ne",
     "nindent",
     "nospace",
     "not",
+    "now",
     "omit",
     "osBase",
     "osClean",
@@ -500,6 +522,7 @@ const FUNCTIONS: &[&str] = &[
     "semverCompare",
     "seq",
     "set",
+    "sha1sum",
     "sha256sum",
     "sha512sum",
     "slice",
@@ -515,6 +538,7 @@ const FUNCTIONS: &[&str] = &[
     "swapcase",
     "ternary",
     "title",
+    "toDate",
     "toDecimal",
     "toJson",
     "toPrettyJson",
@@ -534,11 +558,14 @@ const FUNCTIONS: &[&str] = &[
     "typeIsLike",
     "typeOf",
     "uniq",
+    "unixEpoch",
     "unset",
     "until",
     "untilStep",
     "untitle",
     "upper",
+    "urlJoin",
+    "urlParse",
     "urlquery",
     "values",
     "without",

@@ -22,10 +22,10 @@ fn stdout_carries_only_what_was_asked_for() {
 #[test]
 fn a_bad_log_option_is_a_usage_error_that_names_its_place() {
     let text = "Error: bad value `blue` of --log-color-mode: expected `auto`, `on` or `off`\n";
-    let output = slipway(&["version", "--log-color-mode", "blue"], &[]);
+    let output = slipway(&["build", "--log-color-mode", "blue"], &[]);
     assert_eq!(texts(&output), (Some(2), String::new(), text.to_owned()));
     let text = "Error: bad value `-3` of WERF_LOG_TERMINAL_WIDTH: expected a number of columns, or -1 for the terminal's width\n";
-    let output = slipway(&["version"], &[("WERF_LOG_TERMINAL_WIDTH", "-3")]);
+    let output = slipway(&["build"], &[("WERF_LOG_TERMINAL_WIDTH", "-3")]);
     assert_eq!(texts(&output), (Some(2), String::new(), text.to_owned()));
 }
 

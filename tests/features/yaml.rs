@@ -46,6 +46,29 @@ fn byte_order_mark_and_windows_line_ends_change_nothing() {
     assert_eq!(go(&format!("\u{feff}{}", unix.replace('\n', "\r\n"))), go(unix));
 }
 
+/// Go's parser is that of libyaml, as Ruby's is that reads .gitlab-ci.yml; it asks less of brackets and quotes than YAML 1.2
+/// (checked against Go's).
+#[test]
+fn what_go_lets_pass_is_read() {
+    for (text, expected) in [
+        ("a: [\n  b,\n]\nc: d", r#"{"a":["b"],"c":"d"}"#),
+        ("a: [\nb,\nc\n]", r#"{"a":["b","c"]}"#),
+        ("a:\n  b: {\nc: d,\ne: [\n1,2\n]\n}\nf: g", r#"{"a":{"b":{"c":"d","e":[1,2]}},"f":"g"}"#),
+        ("a:\n- [\n]\n- {\n}", r#"{"a":[[],{}]}"#),
+        ("a:\n  b: \"x\ny\n\nz\"\n  c: 1", r#"{"a":{"b":"x y\nz","c":1}}"#),
+        ("a:\tb\nc: \td", r#"{"a":"b","c":"d"}"#),
+        ("a: |\n x", r#"{"a":"x"}"#),
+        ("a: >\n x\n", r#"{"a":"x\n"}"#),
+        ("a: |+\n x\n\n", r#"{"a":"x\n\n"}"#),
+    ] {
+        assert_eq!(json(text), expected, "{text:?}");
+    }
+    let document = load("a: [\nb, c\n]\n", Dialect::Go11, &Limits::default()).unwrap();
+    let places: Vec<Position> = document.root().get("a").unwrap().items().map(|item| item.spans.start).collect();
+    assert_eq!(places, [Position { line: 2, column: 1 }, Position { line: 2, column: 4 }]);
+    assert_eq!(error("a: [\nb, @c\n]\n"), "line 2, column 4: unexpected character: `@'");
+}
+
 #[test]
 fn local_tags_are_ignored_as_in_go_and_kept_in_our_own_files() {
     assert_eq!(json("[!custom 12, !custom [a]]"), r#"["12",["a"]]"#);
@@ -137,6 +160,8 @@ fn bombs_are_refused_quickly() {
         ("- ".repeat(5000), "lists and maps are nested more than 128 levels deep"),
         ("? ".repeat(5000), "lists and maps are nested more than 128 levels deep"),
         ("x".repeat((4 << 20) + 1), "the text has 4194305 bytes, more than the 4194304 allowed"),
+        (format!("a: [\n{}", "b,\n".repeat(1_000_000)), "invalid indentation in flow construct"),
+        (format!("a:\n b: \"\n{}", "x\n".repeat(1_000_000)), "invalid indentation in quoted scalar"),
         ("- a\n".repeat(1_000_001), "more than 1000000 values, counting what aliases repeat"),
     ] {
         let begun = Instant::now();

@@ -1,6 +1,8 @@
 //! A registry that misbehaves on demand: what a real one cannot be made to do.
 
-use std::net::SocketAddr;
+#![allow(clippy::unwrap_used)]
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -8,6 +10,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use slipway::image_ref::ImageRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,14 +29,22 @@ pub struct Seen {
     pub target: String,
     pub authorization: Option<String>,
     pub range: Option<String>,
+    /// The first mebibyte of the body.
     pub body: Bytes,
+    /// Bytes of the whole body.
+    pub length: usize,
     /// How many requests came before.
     pub number: usize,
 }
 
 impl FaultRegistry {
     pub async fn start(answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST.into(), answer).await
+    }
+
+    /// On another address of this machine.
+    pub async fn start_at(ip: IpAddr, answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((ip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let (log, answer) = (seen.clone(), Arc::new(answer));
@@ -124,13 +135,20 @@ fn take_one(left: &Mutex<usize>) -> bool {
 
 async fn collect(request: Request) -> Seen {
     let (parts, body) = request.into_parts();
+    let (mut kept, mut length) = (Vec::new(), 0);
+    let mut pieces = body.into_data_stream();
+    while let Some(Ok(piece)) = pieces.next().await {
+        length += piece.len();
+        kept.extend_from_slice(&piece[..piece.len().min((1 << 20) - kept.len())]);
+    }
     let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     Seen {
         method: parts.method.to_string(),
         target: parts.uri.to_string(),
         authorization: header("authorization"),
         range: header("range"),
-        body: axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default(),
+        body: kept.into(),
+        length,
         number: 0,
     }
 }

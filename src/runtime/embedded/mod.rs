@@ -1,1 +1,274 @@
-//! The embedded, daemonless runtime.
+//! The runtime without a daemon: images in a store of our own, containers by libcontainer in a child process.
+
+mod archive;
+mod cgroup;
+mod child;
+mod container;
+mod images;
+mod marks;
+mod merged;
+mod overlay;
+mod prepared;
+mod remote;
+mod rootless;
+mod snapshot;
+mod spec;
+mod store;
+mod terminal;
+mod unpack;
+mod user;
+mod wire;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use self::child::{Ends, Launch};
+use self::images::Images;
+use self::marks::Marks;
+use self::prepared::Prepared;
+use self::remote::Remote;
+use self::spec::Host;
+use self::store::Store;
+pub use self::unpack::UnpackError;
+use super::{
+    Accounts, BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageFilter,
+    ImageStore, OnOutput, OnProgress, Pushed, Runtime, TreeRequest,
+};
+use crate::error::Error;
+use crate::ids::{ContainerId, ImageId};
+use crate::image_ref::ImageRef;
+use crate::layer::LayerSource;
+use crate::registry::Client;
+use crate::sys::clock::Clock;
+use crate::sys::paths::in_user_namespace;
+
+/// Runs a subcommand by which this program calls itself; `None` when the arguments (the program's name first) are none of these.
+/// Must be called before any thread is started.
+pub fn hidden_command(args: &[OsString]) -> Option<ExitCode> {
+    let mut rest = args.iter().skip(1).cloned();
+    match rest.next()?.to_str()? {
+        child::SUBCOMMAND => Some(child::main()),
+        rootless::SUBCOMMAND => Some(rootless::main(rest)),
+        rootless::MAP_SUBCOMMAND => Some(rootless::map_main(rest)),
+        _ => None,
+    }
+}
+
+/// Images and containers of this host, without a daemon.
+pub struct EmbeddedRuntime {
+    images: Images,
+    remote: Remote,
+    host: Host,
+    /// What is executed with [`child::SUBCOMMAND`].
+    program: PathBuf,
+    /// Containers of this process.
+    containers: Mutex<HashMap<ContainerId, Prepared>>,
+}
+
+impl EmbeddedRuntime {
+    /// Opens, or makes, the store in the directory `root` and clears what dead processes left there. `program` is this
+    /// program's executable, `registry` what base images come from and published ones go to.
+    ///
+    /// Without root, the process starts again, with the same arguments, as root of a user namespace: do nothing before that must
+    /// not be done twice.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or written.
+    pub fn open(root: &Path, program: PathBuf, registry: Client, clock: Clock) -> anyhow::Result<Self> {
+        if rootless::is_needed() {
+            return Err(Error::environment("cannot start again in a user namespace")
+                .because(rootless::restart(&program))
+                .into());
+        }
+        let store = Store::open(root)?;
+        let user_namespace = in_user_namespace();
+        let host = Host { user_namespace, guards_devices: guards_devices() };
+        let marks = if user_namespace { Marks::User } else { Marks::Trusted };
+        let images = Images { store, marks, clock };
+        prepared::sweep(&images)?;
+        images.store.sweep()?;
+        let remote = Remote { images: images.clone(), client: registry };
+        Ok(Self { images, remote, host, program, containers: Mutex::default() })
+    }
+
+    /// Makes an image of a file, a root file system as tar or an image archive, and names it. `-` is standard input.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is damaged, or holds anything that a layer must not.
+    pub async fn import(&self, file: &Path, name: &str) -> anyhow::Result<ImageDescription> {
+        let (file, name) = (file.to_owned(), name.to_owned());
+        let import = move |images: Images| {
+            if file != Path::new("-") {
+                return archive::import(&images, &file, &name);
+            }
+            let spooled = archive::spool(&images, std::io::stdin().lock())?;
+            let imported = archive::import(&images, &spooled, &name);
+            let _ = std::fs::remove_file(&spooled);
+            imported
+        };
+        self.with_images(import).await
+    }
+
+    /// Does blocking work with the images where it blocks nobody.
+    async fn with_images<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Images) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let images = self.images.clone();
+        tokio::task::spawn_blocking(move || work(images)).await?
+    }
+
+    fn container(&self, id: &ContainerId) -> anyhow::Result<Prepared> {
+        let containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = || Error::user(format!("there is no container `{id}` of this process"));
+        Ok(containers.get(id).cloned().ok_or_else(missing)?)
+    }
+
+    fn remember(&self, container: Prepared) {
+        let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+        containers.insert(container.id.clone(), container);
+    }
+
+    fn forget(&self, id: &ContainerId) -> Option<Prepared> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+}
+
+/// Whether a devices cgroup of version 1 is there; in version 2 it takes a BPF program that libcontainer is built without.
+fn guards_devices() -> bool {
+    Path::new("/sys/fs/cgroup/devices/cgroup.procs").exists()
+}
+
+#[async_trait]
+impl ImageStore for EmbeddedRuntime {
+    async fn inspect(&self, name: &str) -> anyhow::Result<Option<ImageDescription>> {
+        self.images.inspect(name)
+    }
+
+    async fn list(&self, filter: &ImageFilter) -> anyhow::Result<Vec<ImageDescription>> {
+        let filter = filter.clone();
+        self.with_images(move |images| images.list(&filter)).await
+    }
+
+    async fn base(
+        &self,
+        reference: &str,
+        policy: BasePolicy,
+        progress: OnProgress<'_>,
+    ) -> anyhow::Result<ImageDescription> {
+        self.remote.base(reference, policy, progress).await
+    }
+
+    async fn append(
+        &self,
+        parent: Option<&ImageId>,
+        layer: Option<Arc<dyn LayerSource>>,
+        change: &ImageChange,
+    ) -> anyhow::Result<ImageDescription> {
+        let (parent, change) = (parent.cloned(), change.clone());
+        self.with_images(move |images| images.append(parent.as_ref(), layer.as_deref(), &change)).await
+    }
+
+    async fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
+        self.images.store.tag(id, name)
+    }
+
+    async fn untag(&self, name: &str) -> anyhow::Result<()> {
+        let name = name.to_owned();
+        self.with_images(move |images| images.untag(&name)).await
+    }
+
+    async fn accounts(&self, id: &ImageId) -> anyhow::Result<Accounts> {
+        self.remote.fetch(id).await?;
+        let id = id.clone();
+        self.with_images(move |images| images.accounts(&id)).await
+    }
+
+    async fn tree(&self, id: &ImageId, request: &TreeRequest) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
+        self.remote.fetch(id).await?;
+        let (id, path) = (id.clone(), request.path.clone());
+        self.with_images(move |images| images.tree(&id, &path)).await
+    }
+
+    async fn push(
+        &self,
+        id: &ImageId,
+        change: &ImageChange,
+        target: &ImageRef,
+        progress: OnProgress<'_>,
+    ) -> anyhow::Result<Pushed> {
+        self.remote.push(id, change, target, progress).await
+    }
+}
+
+#[async_trait]
+impl ContainerRuntime for EmbeddedRuntime {
+    async fn create(
+        &self,
+        image: &ImageId,
+        layer: Option<Arc<dyn LayerSource>>,
+        spec: &ContainerSpec,
+    ) -> anyhow::Result<ContainerId> {
+        self.remote.fetch(image).await?;
+        let (image, spec) = (image.clone(), spec.clone());
+        let create = move |images: Images| prepared::create(&images, &image, layer.as_deref(), &spec);
+        let container = self.with_images(create).await?;
+        let id = container.id.clone();
+        self.remember(container);
+        Ok(id)
+    }
+
+    async fn run(&self, container: &ContainerId, output: OnOutput<'_>) -> anyhow::Result<ExitStatus> {
+        let (container, host) = (self.container(container)?, self.host);
+        let stop = Arc::clone(&container.stop);
+        let launch = move |images: Images| container.launch(&images, host, &container.spec.command, false);
+        let launch = self.with_images(launch).await?;
+        tokio::select! {
+            exit = container::run(&self.program, &launch, output) => exit,
+            () = stop.notified() => Err(Error::user("the container was removed while it ran").into()),
+        }
+    }
+
+    async fn start(&self, container: &ContainerId) -> anyhow::Result<()> {
+        let (container, host) = (self.container(container)?, self.host);
+        let log = container.directory.join(prepared::LOG);
+        let launch = move |images: Images| container.launch(&images, host, &container.spec.command, false);
+        let launch = Launch { ends: Ends::WhenTold, ..self.with_images(launch).await? };
+        container::start_detached(&self.program, &launch, &log).await
+    }
+
+    async fn attach(&self, container: &ContainerId, command: &[String]) -> anyhow::Result<ExitStatus> {
+        let (container, host, command) = (self.container(container)?, self.host, command.to_vec());
+        let terminal = std::io::IsTerminal::is_terminal(&std::io::stdin());
+        let launch = move |images: Images| container.launch(&images, host, &command, terminal);
+        let launch = self.with_images(launch).await?;
+        container::run_attached(&self.program, &launch).await
+    }
+
+    async fn commit(&self, container: &ContainerId, change: &ImageChange) -> anyhow::Result<ImageDescription> {
+        let (mut container, change) = (self.container(container)?, change.clone());
+        let commit = move |images: Images| Ok((container.commit(&images, &change)?, container));
+        let (image, container) = self.with_images(commit).await?;
+        self.remember(container);
+        Ok(image)
+    }
+
+    async fn remove(&self, container: &ContainerId) -> anyhow::Result<()> {
+        if let Some(container) = self.forget(container) {
+            container.stop.notify_one();
+        }
+        let id = container.clone();
+        self.with_images(move |images| prepared::remove(&images, &id)).await
+    }
+}
+
+impl Runtime for EmbeddedRuntime {
+    fn name(&self) -> &'static str {
+        "embedded"
+    }
+}

@@ -53,10 +53,9 @@ fn set(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
 }
 
 fn unset(_: &Engine<'_>, args: Args<'_>) -> Outcome {
-    if let Some(map) = args.map(0) {
-        map.remove(args.str(1));
-    }
-    Ok(args.any(0).clone())
+    let Some(map) = args.map(0) else { return Ok(Value::map()) };
+    map.remove(args.str(1));
+    Ok(Value::Map(map.clone()))
 }
 
 fn pluck(_: &Engine<'_>, args: Args<'_>) -> Outcome {
@@ -80,8 +79,14 @@ fn dig(_: &Engine<'_>, args: Args<'_>) -> Outcome {
         return Err("dig needs at least three arguments".into());
     }
     let mut value = map.clone();
+    if !matches!(map, Value::Map(_)) {
+        return Err(conversion(map, "map[string]interface {}"));
+    }
+    if let Some(key) = path.iter().find(|key| !matches!(key, Value::Str(_))) {
+        return Err(conversion(key, "string"));
+    }
     for key in path {
-        let Value::Str(key) = key else { return Err(conversion(key, "string")) };
+        let Value::Str(key) = key else { continue };
         let Value::Map(map) = &value else { return Err(conversion(&value, "map[string]interface {}")) };
         match map.get(key) {
             Some(found) => value = found,
@@ -109,7 +114,7 @@ enum Winner {
 }
 
 fn merge_all(engine: &Engine<'_>, args: Args<'_>, winner: Winner) -> Outcome {
-    let Some(destination) = args.map(0) else { return Err("assignment to entry in nil map".into()) };
+    let destination = &args.map(0).cloned().unwrap_or_else(|| Map::new(Element::Any));
     for source in args.rest(1) {
         if let Value::Map(source) = source {
             merge(engine, destination, source, winner, 0)?;

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
 use super::super::exec::Engine;
@@ -13,6 +14,7 @@ pub const ROWS: &[Row] = table! {
     "b64dec" (Str) => b64dec,
     "b32enc" (Str) => |_, a| text(b32enc(a.str(0).as_bytes())),
     "b32dec" (Str) => b32dec,
+    "sha1sum" (Str) => |_, a| text(hex(&Sha1::digest(a.str(0)))),
     "sha256sum" (Str) => |_, a| text(hex(&Sha256::digest(a.str(0)))),
     "sha512sum" (Str) => |_, a| text(hex(&Sha512::digest(a.str(0)))),
     "adler32sum" (Str) => |_, a| text(adler32(a.str(0).as_bytes()).to_string()),
@@ -28,12 +30,17 @@ fn b64dec(_: &Engine<'_>, args: Args<'_>) -> Outcome {
     match STANDARD.decode(&plain) {
         Ok(bytes) => text(String::from_utf8_lossy(&bytes)),
         Err(error) => {
-            let at = match error {
+            let foreign =
+                plain.bytes().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')));
+            let at = foreign.unwrap_or(match error {
                 base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol { offset: at, .. } => {
                     at
                 }
                 _ => plain.len() / 4 * 4,
-            };
+            });
+            // Counted in the text as it was given, with its newlines.
+            let given = args.str(0).char_indices().filter(|(_, c)| !matches!(c, '\r' | '\n')).nth(at);
+            let at = given.map_or(args.str(0).len(), |(index, _)| index);
             text(format!("illegal base64 data at input byte {at}"))
         }
     }
@@ -70,7 +77,7 @@ fn b32dec(_: &Engine<'_>, args: Args<'_>) -> Outcome {
             out.push((bits >> held) as u8);
         }
     }
-    if plain.len() % 8 != 0 {
+    if !plain.len().is_multiple_of(8) {
         return text(format!("illegal base32 data at input byte {}", plain.len()));
     }
     text(String::from_utf8_lossy(&out))

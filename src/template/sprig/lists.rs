@@ -153,7 +153,7 @@ fn slice(_: &Engine<'_>, args: Args<'_>) -> Outcome {
 fn chunk(_: &Engine<'_>, args: Args<'_>) -> Outcome {
     let list = items(args.any(1), "chunk type")?;
     let Some(size) = usize::try_from(args.int(0)).ok().filter(|size| *size > 0) else {
-        return Err("runtime error: integer divide by zero".into());
+        return Err("the size of a chunk must be greater than 0".into());
     };
     Ok(Value::list(list.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect()))
 }

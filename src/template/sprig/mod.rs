@@ -1,7 +1,8 @@
 //! The functions of the sprig library (spec/deploy.md 3.6), a table per topic.
 //!
-//! Absent are the random ones, the clock's, and those that make keys and certificates.
+//! Absent are the random ones and those that make keys and certificates.
 
+mod dates;
 mod defaults;
 mod dicts;
 mod encoding;
@@ -12,6 +13,7 @@ mod regexes;
 mod semver;
 mod strings;
 mod types;
+mod urls;
 
 use super::exec::Engine;
 use super::functions::{Outcome, Row};
@@ -31,6 +33,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         paths::ROWS,
         encoding::ROWS,
         semver::ROWS,
+        dates::ROWS,
+        urls::ROWS,
     ]
     .into_iter()
     .flatten()

@@ -43,7 +43,7 @@ pub const ROWS: &[Row] = table! {
     "toString" (Any) => |engine, a| text(text_of(engine, a.any(0))?),
     "toStrings" (Any) => |engine, a| Ok(Value::strings(texts_of(engine, a.any(0))?)),
     "join" (Str, Any) => join,
-    "split" (Str, Str) => |_, a| Ok(numbered(a.str(1).split(a.str(0)))),
+    "split" (Str, Str) => |_, a| Ok(numbered(split(a.str(0), a.str(1)).into_iter())),
     "splitn" (Str, Int, Str) => split_n,
     "splitList" (Str, Str) => |_, a| Ok(Value::strings(split(a.str(0), a.str(1)))),
     "sortAlpha" (Any) => sort_alpha,
@@ -253,21 +253,39 @@ fn numbered<'a>(parts: impl Iterator<Item = &'a str>) -> Value {
 }
 
 fn split_n(_: &Engine<'_>, args: Args<'_>) -> Outcome {
-    match usize::try_from(args.int(1)) {
-        Ok(count) => Ok(numbered(args.str(2).splitn(count, args.str(0)))),
-        Err(_) => Ok(numbered(args.str(2).split(args.str(0)))),
+    let (separator, whole) = (args.str(0), args.str(2));
+    let Ok(count) = usize::try_from(args.int(1)) else { return Ok(numbered(split(separator, whole).into_iter())) };
+    if !separator.is_empty() {
+        return Ok(numbered(whole.splitn(count, separator)));
     }
+    // Characters, the last part being all that is left.
+    let mut parts = split(separator, whole);
+    if count > 0 && parts.len() > count {
+        let taken: usize = parts.iter().take(count - 1).map(|part| part.len()).sum();
+        parts.truncate(count - 1);
+        parts.extend(whole.get(taken..));
+    }
+    parts.truncate(count);
+    Ok(numbered(parts.into_iter()))
 }
 
 fn sort_alpha(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
-    let mut texts = texts_of(engine, args.any(0))?;
+    let mut texts = match args.any(0) {
+        Value::List(_) => texts_of(engine, args.any(0))?,
+        single => vec![text_of(engine, single)?],
+    };
     texts.sort();
     Ok(Value::strings(texts))
 }
 
 /// What stands for a boundary between words already.
 fn is_joint(c: char) -> bool {
-    matches!(c, '_' | '-' | ' ')
+    matches!(c, '_' | '-') || c.is_whitespace()
+}
+
+/// Symbols in a row count as a word; punctuation does not.
+fn is_symbol(c: char) -> bool {
+    "$+<=>^`|~".contains(c) || !(c.is_ascii() || c.is_alphanumeric() || is_joint(c))
 }
 
 /// A name in any style as words in small letters with `joint` between them. Digits belong to the word before, unless a
@@ -282,12 +300,12 @@ fn words(name: &str, joint: char) -> String {
         if is_joint(c) {
             out.push(joint);
         } else {
-            if after_word && c.is_alphanumeric() {
+            if after_word && (c.is_alphanumeric() || is_symbol(c)) {
                 out.push(joint);
             }
             out.extend(chars.get(at..end).unwrap_or_default().iter().copied().map(lower));
         }
-        after_word = c.is_alphanumeric();
+        after_word = c.is_alphanumeric() || is_symbol(c);
         at = end;
     }
     out
@@ -311,7 +329,7 @@ fn word_end(chars: &[char], at: usize) -> usize {
         return with_digits(run(at, small));
     }
     if !is(at, char::is_uppercase) {
-        return at + 1;
+        return run(at, is_symbol).max(at + 1);
     }
     let capitals = run(at, char::is_uppercase);
     match is(capitals, small) {

@@ -1,0 +1,360 @@
+//! One stapel stage, from what it needs to an image: a layer without a container where no command runs, otherwise a
+//! container on top of what git changes (decisions 3.2).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::facts::{Step, behind, finished};
+use super::imports::Imported;
+use super::mounts::{self, MountDirs};
+use super::shell::{self, Interpreter};
+use super::{Introspect, Site, instructions};
+use crate::config::{Base, Builder, Import, Mount as MountConfig};
+use crate::error::Error;
+use crate::git;
+use crate::ids::{ContainerId, ImageId};
+use crate::layer::LayerSource;
+use crate::runtime::{Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Mount, Network, TreeRequest};
+use crate::stage::{StageName, display_image, labels};
+use crate::ui::Frame;
+
+/// Builds the stage and gives its image, not yet stored. `labels` go onto it.
+pub async fn build(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    labels: ImageChange,
+    log: &Frame,
+) -> anyhow::Result<ImageDescription> {
+    let parent = parent(site, step, log).await?;
+    let change = ImageChange { labels: labels.labels, ..change(step, &parent)? };
+    let layer = layer(site, step, &parent.id, log).await?;
+    match step.name.user_stage() {
+        Some(_) => run_commands(site, step, &parent, layer, &change, log).await,
+        None => Ok(site.runtime.append(Some(&parent.id), layer, &change).await?),
+    }
+}
+
+/// The image the stage is put on: the stage before, or the base.
+async fn parent(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<ImageDescription> {
+    let id = match (step.previous, &step.image.from) {
+        (Some(previous), _) => previous.description.image.clone(),
+        (None, Base::Image(name)) => {
+            finished(step, name)?.last().context("an image has stages")?.description.image.clone()
+        }
+        (None, Base::Registry(reference)) => return base(site, reference, step.image.from_latest, log).await,
+    };
+    site.runtime.inspect(id.as_str()).await?.ok_or_else(|| {
+        Error::environment(format!("the stage before `{}` (image {}) is gone from this host", step.name, id.short()))
+            .hint("something removed it while the build was running; run the build again")
+            .into()
+    })
+}
+
+/// The base image of a `from` stage; fetched where it is not here.
+pub async fn base(site: &Site<'_>, reference: &str, latest: bool, log: &Frame) -> anyhow::Result<ImageDescription> {
+    let policy = if latest { BasePolicy::AskRegistry } else { BasePolicy::PreferLocal };
+    let process = log.process(&format!("Base image {reference}"), crate::ui::Style::Normal);
+    let progress = process.progress(reference);
+    let fetched = site.runtime.base(reference, policy, &|_, done, total| progress.set(done, total.unwrap_or(0))).await;
+    drop(progress);
+    match fetched {
+        Ok(image) => {
+            process.end();
+            Ok(image)
+        }
+        Err(error) => {
+            process.fail();
+            Err(error.context(format!("cannot use the base image {reference}")))
+        }
+    }
+}
+
+/// How the stage changes the configuration, labels apart.
+fn change(step: &Step<'_>, parent: &ImageDescription) -> anyhow::Result<ImageChange> {
+    if step.name == StageName::DockerInstructions
+        && let Some(docker) = &step.image.docker
+    {
+        return Ok(instructions::change(docker)?);
+    }
+    let workdir = parent.config.working_dir.is_empty().then(|| "/".to_owned());
+    Ok(ImageChange { workdir, ..ImageChange::default() })
+}
+
+/// What goes into the image without a command: sources, their changes, imports, emptied mount points.
+async fn layer(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    parent: &ImageId,
+    log: &Frame,
+) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
+    if step.name == StageName::From {
+        let entries = mounts::emptied(&step.image.mounts, 0);
+        return Ok((!entries.is_empty()).then(|| Arc::new(entries) as Arc<dyn LayerSource>));
+    }
+    if let Some(time) = step.name.import_time() {
+        let imports: Vec<&Import> = step.image.imports.iter().filter(|import| import.when == time).collect();
+        return imported(site, step, parent, &imports, log).await.map(Some);
+    }
+    if !step.name.is_git_aware() {
+        return Ok(None);
+    }
+    git_layer(site, step, parent).await
+}
+
+/// The whole sources for gitArchive, what changed since the stage before otherwise.
+async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
+    let mut owners = Owners::new(site, parent);
+    let mut sources: Vec<Arc<dyn LayerSource>> = Vec::new();
+    if step.name == StageName::GitArchive {
+        for source in step.mappings {
+            let (uid, gid) = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
+            let archive = tokio::task::block_in_place(|| {
+                let spec = source.spec(uid, gid)?;
+                anyhow::Ok(source.repo.archive(&source.commit, &spec)?)
+            })?;
+            sources.push(Arc::new(archive));
+        }
+    } else {
+        for (source, from) in behind(step).unwrap_or_default() {
+            let (uid, gid) = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
+            let patch = tokio::task::block_in_place(|| {
+                let spec = source.spec(uid, gid)?;
+                anyhow::Ok(source.repo.patch(from, &source.commit, &spec)?)
+            })?;
+            if !patch.is_empty() {
+                sources.push(Arc::new(patch));
+            }
+        }
+    }
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(git::merge(sources))))
+}
+
+async fn imported(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    parent: &ImageId,
+    imports: &[&Import],
+    log: &Frame,
+) -> anyhow::Result<Arc<dyn LayerSource>> {
+    let mut owners = Owners::new(site, parent);
+    let mut sources: Vec<Arc<dyn LayerSource>> = Vec::new();
+    for import in imports {
+        let source = finished(step, &import.source)?;
+        let stage = import.stage.and_then(|stage| source.stage(crate::stage::stage_of(stage))).or(source.last());
+        let image = &stage.context("an image has stages")?.description.image;
+        let owner = owners.resolve(&import.owner, &import.group).await?;
+        let name = format!("import of {} from {}", import.add, display_image(&import.source));
+        let request = TreeRequest { path: PathBuf::from(&import.add) };
+        let tree = site.runtime.tree(image, &request).await.with_context(|| format!("cannot read the {name}"))?;
+        let Some(tree) = tree else {
+            return Err(Error::user(format!("{name}: there is no such path in the image"))
+                .hint(format!("look into it: slipway run --shell {}", display_image(&import.source)))
+                .into());
+        };
+        let imported = tokio::task::block_in_place(|| {
+            let root = tree.entries()?.next().transpose()?.map(|entry| entry.path).unwrap_or_default();
+            let imported = Imported::new(tree, root, import, owner);
+            if imported.is_empty()? {
+                log.warn(format!("{name}: no file is imported; check its includePaths and excludePaths"));
+            }
+            anyhow::Ok(imported)
+        })?;
+        sources.push(Arc::new(imported));
+    }
+    Ok(Arc::new(git::merge(sources)))
+}
+
+/// Owners by name, looked up in the image once when the first name needs it.
+struct Owners<'a> {
+    site: &'a Site<'a>,
+    image: &'a ImageId,
+    accounts: Option<Accounts>,
+}
+
+impl<'a> Owners<'a> {
+    fn new(site: &'a Site<'a>, image: &'a ImageId) -> Self {
+        Self { site, image, accounts: None }
+    }
+
+    /// (uid, gid) for `owner` and `group`; `None` when neither is given.
+    async fn resolve(&mut self, owner: &str, group: &str) -> anyhow::Result<Option<(u32, u32)>> {
+        if owner.is_empty() && group.is_empty() {
+            return Ok(None);
+        }
+        let (uid, primary) = match owner.parse() {
+            Ok(uid) => (uid, 0),
+            Err(_) if owner.is_empty() => (0, 0),
+            Err(_) => *self
+                .accounts()
+                .await?
+                .users
+                .get(owner)
+                .ok_or_else(|| unknown("owner", owner, "create the user in a stage before, or give a number"))?,
+        };
+        let gid = match group.parse() {
+            Ok(gid) => gid,
+            Err(_) if group.is_empty() => primary,
+            Err(_) => *self
+                .accounts()
+                .await?
+                .groups
+                .get(group)
+                .ok_or_else(|| unknown("group", group, "create the group in a stage before, or give a number"))?,
+        };
+        Ok(Some((uid, gid)))
+    }
+
+    async fn accounts(&mut self) -> anyhow::Result<&Accounts> {
+        let accounts = match self.accounts.take() {
+            Some(accounts) => accounts,
+            None => self.site.runtime.accounts(self.image).await?,
+        };
+        Ok(self.accounts.insert(accounts))
+    }
+}
+
+fn unknown(what: &str, name: &str, hint: &str) -> Error {
+    Error::user(format!("{what} `{name}` does not exist in the image")).hint(hint)
+}
+
+async fn run_commands(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    parent: &ImageDescription,
+    layer: Option<Arc<dyn LayerSource>>,
+    change: &ImageChange,
+    log: &Frame,
+) -> anyhow::Result<ImageDescription> {
+    let commands = commands(step)?;
+    let directory = tempfile::Builder::new().prefix("stage-").tempdir_in(&site.tmp)?;
+    let interpreter = interpreter(site, step, log).await?;
+    let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
+    let spec = ContainerSpec {
+        name: crate::ids::random_name("werf.build.")?,
+        command: run.command,
+        env: vec![("COLUMNS".to_owned(), log.width().to_string())],
+        user: Some("0:0".to_owned()),
+        workdir: Some(PathBuf::from("/")),
+        mounts: [vec![run.mount], mount_section(site, step, parent, directory.path())?].concat(),
+        network: Network::Host,
+        labels: [("io.slipway.build".to_owned(), site.project.to_owned())].into(),
+        ..ContainerSpec::default()
+    };
+    let container = site.runtime.create(&parent.id, layer, &spec).await?;
+    let built = run_container(site, step, &container, change, log).await;
+    if built.is_err() && site.introspect.on_error() && !site.cancel.is_cancelled() {
+        introspect_failure(site, &container, parent, &spec, log).await?;
+    }
+    site.runtime.remove(&container).await?;
+    built
+}
+
+async fn run_container(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    container: &ContainerId,
+    change: &ImageChange,
+    log: &Frame,
+) -> anyhow::Result<ImageDescription> {
+    let mut stream =
+        log.stream(&crate::stage::display_name(&step.image.name, step.name), site.style(step.image.artifact));
+    let status = {
+        let mut output = |_, bytes: &[u8]| stream.write(bytes);
+        tokio::select! {
+            status = site.runtime.run(container, &mut output) => status?,
+            () = site.cancel.cancelled() => return Err(Error::new(crate::error::ErrorKind::Interrupted, "interrupted").into()),
+        }
+    };
+    stream.finish();
+    if status.out_of_memory {
+        return Err(Error::user("container run failed: the commands used more memory than they may")
+            .hint("the kernel ended them; give the host or the build more memory")
+            .into());
+    }
+    if status.code != 0 {
+        return Err(Error::user(format!("container run failed: exit code {}", status.code))
+            .hint(
+                "the last lines above are the command's own; --introspect-error opens a shell in the failed container",
+            )
+            .into());
+    }
+    site.runtime.commit(container, change).await
+}
+
+/// Opens a shell: in the failed container, or with `--introspect-before-error` in the state before the commands.
+async fn introspect_failure(
+    site: &Site<'_>,
+    failed: &ContainerId,
+    parent: &ImageDescription,
+    spec: &ContainerSpec,
+    log: &Frame,
+) -> anyhow::Result<()> {
+    let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
+    log.line(format!("The command was: {}", spec.command.join(" ")));
+    if matches!(site.introspect, Introspect { before_error: true, .. }) {
+        return open_shell(site, &parent.id, spec).await;
+    }
+    site.runtime.attach(failed, &shell).await?;
+    Ok(())
+}
+
+/// Opens a shell in a new container of an image, with the mounts and environment of a build.
+pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec) -> anyhow::Result<()> {
+    let spec = ContainerSpec { name: format!("{}-shell", spec.name), terminal: true, ..spec.clone() };
+    let container = site.runtime.create(image, None, &spec).await?;
+    let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
+    let opened = site.runtime.attach(&container, &shell).await;
+    site.runtime.remove(&container).await?;
+    opened.map(|_| ())
+}
+
+fn commands(step: &Step<'_>) -> anyhow::Result<Vec<String>> {
+    let Some(stage) = step.name.user_stage() else { return Ok(Vec::new()) };
+    match &step.image.builder {
+        Builder::Shell(shell) => Ok(shell.commands.get(&stage).cloned().unwrap_or_default()),
+        Builder::None => Ok(Vec::new()),
+        Builder::Ansible(_) => bail!(
+            Error::user(format!("image {}: ansible stages are not built yet", display_image(&step.image.name)))
+                .hint("write the tasks as `shell` commands for now")
+        ),
+    }
+}
+
+/// The `mount` section, and what the base image's own build mounted.
+fn mount_section(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    parent: &ImageDescription,
+    tmp: &Path,
+) -> anyhow::Result<Vec<Mount>> {
+    let mut list: Vec<MountConfig> = step.image.mounts.clone();
+    for inherited in labels::inherited_mounts(&parent.config.labels) {
+        if !list.iter().any(|mount| mount.to == inherited.to) {
+            list.push(inherited);
+        }
+    }
+    let build = site.build_mounts.join(site.project);
+    let dirs = MountDirs { project_dir: site.project_dir, home: site.home, tmp: &tmp.join("mount"), build: &build };
+    mounts::prepare(&list, &dirs)
+}
+
+/// What runs the commands: the image's bash, else a static one of this host, else the image's sh (decisions 3.6). Looked up
+/// once per base image.
+async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<Interpreter> {
+    let base = &step.first.context("a user stage follows `from`")?.description.image;
+    for path in ["/bin/bash", "/usr/bin/bash"] {
+        if site.has_file(base, path).await? {
+            return Ok(Interpreter::Image(path.into()));
+        }
+    }
+    if let Some(bash) = crate::toolchain::static_bash() {
+        return Ok(Interpreter::Static(bash));
+    }
+    log.warn("the image has no bash and this host has no bash-static: /bin/sh runs the commands (install the package bash-static)");
+    Ok(Interpreter::Sh)
+}

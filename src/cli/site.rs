@@ -1,0 +1,184 @@
+//! What every command that works with stages stands on: the project, the runtime, the storage, git, the registry.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::app::App;
+use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
+use super::project;
+use super::runtime::{self, Parts};
+use crate::build::{Introspect, OnMissing, Site, Sources};
+use crate::config::Config;
+use crate::error::Error;
+use crate::git::{Access, Remotes};
+use crate::registry;
+use crate::runtime::Runtime;
+use crate::storage::{LocalStages, Locks, records::Records};
+use crate::ui::Ui;
+
+/// The flags that choose the ground.
+pub struct Selection<'a> {
+    pub project: &'a ProjectFlags,
+    pub places: &'a PlaceFlags,
+    pub storage: &'a StorageFlags,
+    pub git: &'a GitFlags,
+    /// Whether the first lines of the log (version, rendered configuration) are printed.
+    pub announce: bool,
+}
+
+/// Everything is opened here, nothing is built yet.
+pub struct Ground {
+    pub config: Config,
+    pub project: String,
+    pub project_dir: PathBuf,
+    pub runtime: Arc<dyn Runtime>,
+    pub registry: registry::Client,
+    pub storage: LocalStages,
+    pub records: Records,
+    pub locks: Locks,
+    pub sources: Sources,
+    pub state: PathBuf,
+    home: Option<PathBuf>,
+    tmp: TempDir,
+    cancel: CancellationToken,
+}
+
+impl Ground {
+    pub async fn prepare(app: &App, flags: &Selection<'_>) -> anyhow::Result<Self> {
+        let log = app.ui.root();
+        if flags.announce {
+            log.line(format!("Version: {}", env!("CARGO_PKG_VERSION")));
+        }
+        let loaded = project::load(flags.project, &app.env)?;
+        if flags.announce {
+            let file = project::write_render_file(&loaded.rendered, &app.tmp(flags.places))?;
+            log.line(format!("Using werf config render file: {}", file.display()));
+            log.gap();
+        }
+        for warning in &loaded.warnings {
+            log.warn(warning);
+        }
+        let settings = super::app::settings(&app.env)?;
+        let state = settings.state_dir.value.clone();
+        let tmp = tmp_dir(&app.tmp(flags.places))?;
+        let locks = Locks::new(state.join("locks"));
+        require_local_storage(flags.storage, app, &app.ui)?;
+        let docker_config = runtime::docker_config(flags.storage, &app.env)?;
+        let registry = runtime::registry(&settings, &docker_config, flags.storage, &app.env);
+        let parts =
+            Parts { settings: &settings, registry: &registry, docker_config: &docker_config, tmp_dir: tmp.path(), app };
+        let runtime = runtime::choose(&parts).await?;
+        let project = loaded.config.meta.project.clone();
+        let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, flags.git, app))?;
+        Ok(Self {
+            storage: LocalStages::new(runtime.clone(), locks.clone(), app.clock.clone(), &project),
+            records: Records::new(runtime.clone(), &project),
+            config: loaded.config,
+            project,
+            project_dir: loaded.project_dir,
+            runtime,
+            registry,
+            locks,
+            sources,
+            state,
+            home: app.env.get_os("HOME").map(PathBuf::from),
+            tmp,
+            cancel: app.interruption.token().clone(),
+        })
+    }
+
+    /// What one build is given.
+    pub fn site(&self, on_missing: OnMissing, parallel: Option<usize>, introspect: Introspect) -> Site<'_> {
+        Site {
+            runtime: self.runtime.clone(),
+            storage: &self.storage,
+            records: &self.records,
+            sources: &self.sources,
+            config: &self.config,
+            project: &self.project,
+            project_dir: &self.project_dir,
+            home: self.home.as_deref(),
+            tmp: self.tmp.path().to_owned(),
+            build_mounts: self.state.join("mounts"),
+            cancel: self.cancel.child_token(),
+            introspect,
+            on_missing,
+            parallel,
+            files: Mutex::default(),
+        }
+    }
+}
+
+/// The project's repository, fit to build from, and the cache of remote ones.
+fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> anyhow::Result<Sources> {
+    let keys =
+        [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
+    let access = Access::new(app.env.clone(), keys)?;
+    let remotes = Remotes::new(state.join("git"), access.clone());
+    let sources = Sources::open(project_dir, remotes)?;
+    let allowed = flags.allow_git_shallow_clone.unwrap_or_else(|| app.env.is_on("WERF_ALLOW_GIT_SHALLOW_CLONE"));
+    let unshallow = flags.git_unshallow.unwrap_or_else(|| app.env.is_on("WERF_GIT_UNSHALLOW"));
+    if let Some(repo) = sources.project().filter(|_| !allowed) {
+        if repo.is_shallow() && unshallow {
+            app.ui.root().line("Fetching the rest of the shallow clone");
+            repo.unshallow(&access).context("cannot fetch the rest of the shallow clone")?;
+        } else if repo.is_shallow() {
+            return Err(Error::user("shallow git clone is not allowed: stages are reused by the history it lacks")
+                .hint("pass --git-unshallow to fetch the rest, or --allow-git-shallow-clone to build without reuse")
+                .hint("in GitLab: set GIT_DEPTH to 0 for the job")
+                .into());
+        }
+    }
+    Ok(sources)
+}
+
+/// Stages live in the local store for now; what else is asked for is said so.
+fn require_local_storage(flags: &StorageFlags, app: &App, ui: &Ui) -> Result<(), Error> {
+    let given = |flag: &Option<String>, name: &str| flag.clone().or_else(|| app.env.get(name).map(str::to_owned));
+    match given(&flags.stages_storage, "WERF_STAGES_STORAGE").as_deref() {
+        Some(":local") => {}
+        None => {
+            return Err(Error::user("--stages-storage=ADDRESS param required")
+                .hint("--stages-storage :local (or WERF_STAGES_STORAGE=:local) keeps stages on this host"));
+        }
+        Some(address) => {
+            return Err(Error::user(format!("stages storage `{address}`: stages are kept only on this host so far"))
+                .hint("use --stages-storage :local, or WERF_STAGES_STORAGE=:local among the job's variables"));
+        }
+    }
+    match given(&flags.synchronization, "WERF_SYNCHRONIZATION").as_deref() {
+        None | Some(":local") => Ok(()),
+        Some(address) if address.starts_with("http://") || address.starts_with("https://") => {
+            ui.warn_at_end(format!("synchronization {address} is never contacted: stages in `:local` need none"));
+            Ok(())
+        }
+        Some(address) if address.starts_with("kubernetes://") => {
+            ui.warn_at_end(format!("synchronization {address} is not used: stages in `:local` need none"));
+            Ok(())
+        }
+        Some(other) => Err(Error::user(format!("bad --synchronization `{other}`"))
+            .hint("one of: :local, kubernetes://NAMESPACE[:CONTEXT][@(base64:DATA|PATH)], http(s)://HOST")),
+    }
+}
+
+/// A private directory of this run. What runs that were killed have left is removed first.
+fn tmp_dir(parent: &Path) -> anyhow::Result<TempDir> {
+    const PREFIX: &str = "slipway-build-";
+    for entry in std::fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            // Another user's leftovers stay.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(&format!("{PREFIX}{}-", std::process::id()))
+        .tempdir_in(parent)
+        .with_context(|| format!("cannot create a directory in {}", parent.display()))
+}

@@ -1,1 +1,0 @@
-//! The runtime over Docker Engine.

@@ -1,0 +1,601 @@
+//! What is on disk: layers, images, names. Everything here is content, kept until somebody removes it; what a process owns
+//! while it lives is in `containers/` and `tmp/`.
+//!
+//! ```text
+//! layers/<id>/layer.json   digests, size, where it can be fetched     layers/<id>/users/<image>   images it belongs to
+//! layers/<id>/tree/        its files, once something needed them      layers/<id>/blob            its tar.gz, once made
+//! images/<id>.json         configuration, layers, parent              children/<id>/<image>       images made from it
+//! names/<repository>       one line for each tag: tag, id and description of the image
+//! bases/<hash>             what a reference to a base image stood for when its registry was asked last
+//! pending/<id>             images that nobody has named yet, with the process that made them
+//! containers/<id>/  tmp/   of living processes; the rest is swept     locks/                      files to lock, without content
+//! ```
+//!
+//! Every write is a new file that is renamed, every removal starts with a rename into `tmp/`. Adding holds the lock `store`
+//! shared, removing holds it alone.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::ids::{Digest, ImageId, hex};
+use crate::lease::Owner;
+use crate::runtime::{ImageConfig, ImageDescription};
+
+/// The directory of everything.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A layer: the hex digits of its diff id, or random ones where that was not known when it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LayerId(String);
+
+/// What is known of a layer. The files themselves may be a directory, a blob, both, or still in a registry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LayerRecord {
+    pub diff_id: Option<Digest>,
+    pub blob: Option<Blob>,
+    /// Repositories that have the blob, `registry/repository`.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// Bytes uncompressed; compressed where only that is known.
+    pub size: u64,
+}
+
+/// The compressed form of a layer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    pub media_type: String,
+    pub digest: Digest,
+    pub size: u64,
+}
+
+/// An image as it is kept. Its id is the digest of its configuration where that came from outside, else of this record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageRecord {
+    pub parent: Option<ImageId>,
+    pub config: ImageConfig,
+    /// Bottom first.
+    pub layers: Vec<LayerId>,
+    /// One entry for each layer and each change of the configuration, as in an OCI configuration.
+    pub history: Vec<Value>,
+    /// `architecture`, `os`, `variant` and whatever else stands beside `config`, `rootfs` and `history`.
+    pub platform: serde_json::Map<String, Value>,
+    /// Milliseconds since 1970.
+    pub created: i64,
+    pub size: u64,
+}
+
+/// The parts of a description that a list needs, so that a list reads one file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Described {
+    parent: Option<ImageId>,
+    config: ImageConfig,
+    created: i64,
+    size: u64,
+}
+
+/// Held while the store is changed.
+pub struct StoreLock {
+    _file: File,
+}
+
+impl LayerId {
+    pub fn of_diff_id(diff_id: &Digest) -> Self {
+        Self(diff_id.hex().to_owned())
+    }
+
+    /// An id that no other layer has.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+        Ok(Self(hex(&bytes)))
+    }
+}
+
+impl std::fmt::Display for LayerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.get(..12).unwrap_or(&self.0))
+    }
+}
+
+impl ImageRecord {
+    pub fn describe(&self, id: ImageId, names: Vec<String>) -> ImageDescription {
+        let Self { parent, config, created, size, .. } = self.clone();
+        ImageDescription { id, parent, names, config, created, size }
+    }
+}
+
+impl Store {
+    /// Makes the directories where they are missing, and removes what dead processes left.
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        let store = Self { root: root.to_owned() };
+        for name in ["layers", "images", "children", "names", "pending", "bases", "containers", "tmp", "locks"] {
+            let path = root.join(name);
+            if !path.is_dir() {
+                fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| {
+                    Error::environment(format!("cannot make the image store `{}`", path.display()))
+                        .hint("set SLIPWAY_STATE_DIR to a directory that this user may write")
+                        .because(error)
+                })?;
+            }
+        }
+        Ok(store)
+    }
+
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    pub fn tree_dir(&self, layer: &LayerId) -> PathBuf {
+        self.layer_dir(layer).join("tree")
+    }
+
+    pub fn blob_file(&self, layer: &LayerId) -> PathBuf {
+        self.layer_dir(layer).join("blob")
+    }
+
+    fn layer_dir(&self, layer: &LayerId) -> PathBuf {
+        self.root.join("layers").join(&layer.0)
+    }
+
+    fn image_file(&self, id: &ImageId) -> PathBuf {
+        self.root.join("images").join(format!("{}.json", hex_of(id)))
+    }
+
+    fn children_dir(&self, id: &ImageId) -> PathBuf {
+        self.root.join("children").join(hex_of(id))
+    }
+
+    /// A path in `tmp/` that nothing has; the name says who it belongs to.
+    pub fn temporary(&self) -> io::Result<PathBuf> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let Owner { pid, started, boot } = Owner::current()?;
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        Ok(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{number}")))
+    }
+
+    /// Waits for the right to add to the store, together with others.
+    pub fn lock_to_add(&self) -> io::Result<StoreLock> {
+        let file = lock_file(&self.root.join("store.lock"))?;
+        file.lock_shared()?;
+        Ok(StoreLock { _file: file })
+    }
+
+    /// Waits for the right to remove from the store, alone.
+    pub fn lock_to_remove(&self) -> io::Result<StoreLock> {
+        let file = lock_file(&self.root.join("store.lock"))?;
+        file.lock()?;
+        Ok(StoreLock { _file: file })
+    }
+
+    /// Waits for the right to make one part of a layer.
+    pub fn lock_layer(&self, id: &LayerId, part: &str) -> io::Result<StoreLock> {
+        let file = lock_file(&self.layer_dir(id).join(format!("{part}.lock")))?;
+        file.lock()?;
+        Ok(StoreLock { _file: file })
+    }
+
+    /// Waits for the right to change the names in a repository.
+    fn lock_names(&self, repository: &str) -> io::Result<StoreLock> {
+        let file = lock_file(&self.root.join("locks").join(escape(repository)))?;
+        file.lock()?;
+        Ok(StoreLock { _file: file })
+    }
+
+    // Layers
+
+    pub fn layer(&self, id: &LayerId) -> anyhow::Result<LayerRecord> {
+        read_json(&self.layer_dir(id).join("layer.json"))?.ok_or_else(|| {
+            Error::environment(format!("the image store has lost layer `{}`", id.0))
+                .hint("remove the image; it is then fetched or built again")
+                .into()
+        })
+    }
+
+    pub fn has_layer(&self, id: &LayerId) -> bool {
+        self.layer_dir(id).join("layer.json").exists()
+    }
+
+    pub fn has_tree(&self, id: &LayerId) -> bool {
+        self.tree_dir(id).exists()
+    }
+
+    /// Adds a layer that is complete in `directory`, with `tree` or `blob` or neither in it. One that is there already stays.
+    pub fn add_layer(&self, id: &LayerId, record: &LayerRecord, directory: &Path) -> anyhow::Result<()> {
+        fs::create_dir(directory.join("users"))?;
+        write_new(&directory.join("layer.json"), &serde_json::to_vec(record)?)?;
+        match fs::rename(directory, self.layer_dir(id)) {
+            Err(error) if is_not_empty(&error) => self.discard(directory),
+            result => Ok(result?),
+        }
+    }
+
+    /// Changes what is known of a layer.
+    pub fn update_layer(&self, id: &LayerId, change: impl FnOnce(&mut LayerRecord)) -> anyhow::Result<LayerRecord> {
+        let _lock = self.lock_layer(id, "record")?;
+        let mut record = self.layer(id)?;
+        change(&mut record);
+        self.replace(&self.layer_dir(id).join("layer.json"), &serde_json::to_vec(&record)?)?;
+        Ok(record)
+    }
+
+    // Images
+
+    pub fn image(&self, id: &ImageId) -> anyhow::Result<Option<ImageRecord>> {
+        read_json(&self.image_file(id))
+    }
+
+    /// Adds an image whose layers are there. Until it has a name or a child it lives as long as this process.
+    pub fn add_image(&self, id: Option<ImageId>, record: &ImageRecord) -> anyhow::Result<ImageId> {
+        let bytes = serde_json::to_vec(record)?;
+        let id = id.unwrap_or_else(|| Digest::of(&bytes).into());
+        let file = self.image_file(&id);
+        if file.exists() {
+            return Ok(id);
+        }
+        self.replace(&self.root.join("pending").join(hex_of(&id)), &serde_json::to_vec(&Owner::current()?)?)?;
+        for layer in &record.layers {
+            File::create(self.layer_dir(layer).join("users").join(hex_of(&id)))?;
+        }
+        if let Some(parent) = &record.parent {
+            let children = self.children_dir(parent);
+            fs::create_dir_all(&children)?;
+            File::create(children.join(hex_of(&id)))?;
+        }
+        self.replace(&file, &bytes)?;
+        Ok(id)
+    }
+
+    /// The image with this id or name, with all its names.
+    pub fn find(&self, name: &str) -> anyhow::Result<Option<(ImageId, ImageRecord)>> {
+        let id = match name.parse::<ImageId>() {
+            Ok(id) => Some(id),
+            Err(_) => self.named(name)?,
+        };
+        let Some(id) = id else { return Ok(None) };
+        Ok(self.image(&id)?.map(|record| (id, record)))
+    }
+
+    // Names
+
+    /// The image that a name stands for.
+    pub fn named(&self, name: &str) -> anyhow::Result<Option<ImageId>> {
+        let (repository, tag) = split_name(name);
+        let text = self.name_text(repository)?;
+        let line = text.lines().filter_map(NameLine::parse).find(|line| line.tag == tag);
+        Ok(line.map(|line| line.id.parse()).transpose()?)
+    }
+
+    /// All names of an image.
+    pub fn names_of(&self, id: &ImageId) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for repository in self.repositories()? {
+            let text = self.name_text(&repository)?;
+            let lines = text.lines().filter_map(NameLine::parse).filter(|line| line.id == id.as_str());
+            names.extend(lines.map(|line| format!("{repository}:{}", line.tag)));
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Named images, in one repository or all, oldest first, whose description contains all `words`: a quick sieve, the
+    /// caller looks closer.
+    pub fn list(&self, repository: Option<&str>, words: &[String]) -> anyhow::Result<Vec<ImageDescription>> {
+        let repositories = match repository {
+            Some(repository) => vec![repository.to_owned()],
+            None => self.repositories()?,
+        };
+        let mut found: BTreeMap<ImageId, ImageDescription> = BTreeMap::new();
+        for repository in &repositories {
+            let text = self.name_text(repository)?;
+            let lines = text.lines().filter(|line| words.iter().all(|word| line.contains(word.as_str())));
+            for NameLine { tag, id, image } in lines.filter_map(NameLine::parse) {
+                let id: ImageId = id.parse()?;
+                let Described { parent, config, created, size } = serde_json::from_str(image)?;
+                found
+                    .entry(id.clone())
+                    .or_insert(ImageDescription { id, parent, names: Vec::new(), config, created, size })
+                    .names
+                    .push(format!("{repository}:{tag}"));
+            }
+        }
+        let mut found: Vec<_> = found.into_values().collect();
+        found.sort_by(|a, b| (a.created, &a.names).cmp(&(b.created, &b.names)));
+        Ok(found)
+    }
+
+    /// Gives an image a name; an image that had it before loses it.
+    pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
+        let (repository, tag) = split_name(name);
+        let ImageRecord { parent, config, created, size, .. } =
+            self.image(id)?.ok_or_else(|| Error::user(format!("there is no image `{id}` on this host")))?;
+        let image = serde_json::to_string(&Described { parent, config, created, size })?;
+        self.change_name(repository, tag, Some(format!("{tag} {id} {image}\n")))?;
+        Ok(remove_if_there(&self.root.join("pending").join(hex_of(id)))?)
+    }
+
+    /// Takes a name away. Gives the image that had it.
+    pub fn untag(&self, name: &str) -> anyhow::Result<Option<ImageId>> {
+        let (repository, tag) = split_name(name);
+        let had = self.change_name(repository, tag, None)?;
+        Ok(had.map(|id| id.parse()).transpose()?)
+    }
+
+    /// Replaces the line of a tag. Gives the id it had.
+    fn change_name(&self, repository: &str, tag: &str, line: Option<String>) -> anyhow::Result<Option<String>> {
+        let _lock = self.lock_names(repository)?;
+        let text = self.name_text(repository)?;
+        let mut had = None;
+        let mut changed = String::with_capacity(text.len() + line.as_ref().map_or(0, String::len));
+        for known in text.lines() {
+            match NameLine::parse(known) {
+                Some(NameLine { tag: known_tag, id, .. }) if known_tag == tag => had = Some(id.to_owned()),
+                _ => changed.extend([known, "\n"]),
+            }
+        }
+        changed.push_str(line.as_deref().unwrap_or_default());
+        let file = self.names_file(repository);
+        if changed.is_empty() {
+            remove_if_there(&file)?
+        } else {
+            self.replace(&file, changed.as_bytes())?
+        }
+        Ok(had)
+    }
+
+    fn names_file(&self, repository: &str) -> PathBuf {
+        self.root.join("names").join(escape(repository))
+    }
+
+    fn name_text(&self, repository: &str) -> anyhow::Result<String> {
+        match fs::read_to_string(self.names_file(repository)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            result => Ok(result?),
+        }
+    }
+
+    /// Repositories that have a name.
+    fn repositories(&self) -> anyhow::Result<Vec<String>> {
+        let mut repositories = Vec::new();
+        for entry in fs::read_dir(self.root.join("names"))? {
+            repositories.extend(entry?.file_name().to_str().and_then(unescape));
+        }
+        repositories.sort();
+        Ok(repositories)
+    }
+
+    // Base images
+
+    /// What was written down of a reference to a base image.
+    pub fn remembered_base<T: DeserializeOwned>(&self, reference: &str) -> anyhow::Result<Option<T>> {
+        read_json(&self.base_file(reference))
+    }
+
+    /// Writes down what a reference to a base image stands for.
+    pub fn remember_base(&self, reference: &str, what: &impl Serialize) -> anyhow::Result<()> {
+        Ok(self.replace(&self.base_file(reference), &serde_json::to_vec(what)?)?)
+    }
+
+    fn base_file(&self, reference: &str) -> PathBuf {
+        self.root.join("bases").join(Digest::of(reference.as_bytes()).hex())
+    }
+
+    // Removal
+
+    /// Removes an image that has neither name nor child nor container, then its layers that nothing else has, then the same for
+    /// its parent. The caller holds the lock to remove.
+    pub fn remove_unused(&self, _lock: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
+        let mut next = Some(id.clone());
+        while let Some(id) = next.take() {
+            let Some(record) = self.image(&id)? else { break };
+            if !self.names_of(&id)?.is_empty() || self.has_children(&id)? || self.has_containers(&id)? {
+                break;
+            }
+            remove_if_there(&self.image_file(&id))?;
+            remove_if_there(&self.root.join("pending").join(hex_of(&id)))?;
+            for layer in &record.layers {
+                self.release_layer(layer, &id)?;
+            }
+            if let Some(parent) = &record.parent {
+                remove_if_there(&self.children_dir(parent).join(hex_of(&id)))?;
+            }
+            next = record.parent;
+        }
+        Ok(())
+    }
+
+    fn release_layer(&self, layer: &LayerId, image: &ImageId) -> anyhow::Result<()> {
+        let directory = self.layer_dir(layer);
+        remove_if_there(&directory.join("users").join(hex_of(image)))?;
+        let still_used = match fs::read_dir(directory.join("users")) {
+            Ok(mut users) => users.next().is_some(),
+            Err(_) => false,
+        };
+        if still_used { Ok(()) } else { self.discard(&directory) }
+    }
+
+    /// A child that was written down but never made does not count.
+    fn has_children(&self, id: &ImageId) -> anyhow::Result<bool> {
+        let Ok(children) = fs::read_dir(self.children_dir(id)) else { return Ok(false) };
+        for child in children {
+            let mut name = child?.file_name();
+            name.push(".json");
+            if self.root.join("images").join(name).exists() {
+                return Ok(true);
+            }
+        }
+        let _ = fs::remove_dir_all(self.children_dir(id));
+        Ok(false)
+    }
+
+    fn has_containers(&self, id: &ImageId) -> anyhow::Result<bool> {
+        for entry in fs::read_dir(self.containers())? {
+            if fs::read_to_string(entry?.path().join("image")).is_ok_and(|image| image == id.as_str()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes a directory of ours, in one instant for everybody else.
+    pub fn discard(&self, directory: &Path) -> anyhow::Result<()> {
+        let doomed = self.temporary()?;
+        match fs::rename(directory, &doomed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result?,
+        }
+        Ok(remove_tree(&doomed)?)
+    }
+
+    /// Removes what dead processes left: half-made things in `tmp/`, containers, images that never got a name.
+    pub fn sweep(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(self.root.join("tmp"))? {
+            let entry = entry?;
+            if owner_in_name(&entry.file_name().to_string_lossy()).is_none_or(|owner| !owner.is_alive()) {
+                remove_tree(&entry.path())?;
+            }
+        }
+        for entry in fs::read_dir(self.root.join("pending"))? {
+            let entry = entry?;
+            let owner: Option<Owner> = read_json(&entry.path())?;
+            if owner.is_some_and(|owner| owner.is_alive()) {
+                continue;
+            }
+            let id = format!("sha256:{}", entry.file_name().to_string_lossy()).parse();
+            if let Ok(id) = id {
+                self.remove_unused(&self.lock_to_remove()?, &id)?;
+            }
+            remove_if_there(&entry.path())?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file as a whole: the old content or the new one is there, never anything else.
+    pub fn replace(&self, file: &Path, content: &[u8]) -> io::Result<()> {
+        let temporary = self.temporary()?;
+        write_new(&temporary, content)?;
+        fs::rename(temporary, file)
+    }
+}
+
+/// A line of a file in `names/`.
+struct NameLine<'a> {
+    tag: &'a str,
+    id: &'a str,
+    /// JSON of [`Described`].
+    image: &'a str,
+}
+
+impl<'a> NameLine<'a> {
+    fn parse(line: &'a str) -> Option<Self> {
+        let (tag, rest) = line.split_once(' ')?;
+        let (id, image) = rest.split_once(' ')?;
+        Some(Self { tag, id, image })
+    }
+}
+
+/// Repository and tag of a local name; the tag is `latest` where none is given.
+pub fn split_name(name: &str) -> (&str, &str) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+        _ => (name, "latest"),
+    }
+}
+
+fn hex_of(id: &ImageId) -> &str {
+    id.as_str().trim_start_matches("sha256:")
+}
+
+/// A text as a file name: letters, digits, `.`, `_`, `-` stay, every other byte becomes `%XX`. A leading dot is escaped too.
+fn escape(text: &str) -> String {
+    let mut name = String::with_capacity(text.len());
+    for (position, byte) in text.bytes().enumerate() {
+        let plain = byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || (byte == b'.' && position > 0);
+        if plain {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    name
+}
+
+fn unescape(name: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('%') {
+        bytes.extend_from_slice(before.as_bytes());
+        bytes.push(u8::from_str_radix(after.get(..2)?, 16).ok()?);
+        rest = after.get(2..)?;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).ok()
+}
+
+fn owner_in_name(name: &str) -> Option<Owner> {
+    let mut parts = name.split('.');
+    Some(Owner {
+        pid: parts.next()?.parse().ok()?,
+        started: parts.next()?.parse().ok()?,
+        boot: parts.next()?.to_owned(),
+    })
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).open(path)
+}
+
+/// Not forced to the disk: after a power failure a file may be empty, and [`read_json`] takes that for absent.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    File::options().create_new(true).write(true).open(path)?.write_all(content)
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        result => result?,
+    };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
+        Error::environment(format!("`{}` in the image store is damaged", path.display()))
+            .hint("remove the file; what it described is then fetched or built again")
+            .because(error)
+    })?;
+    Ok(Some(value))
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// `remove_dir_all` does not follow links; it is content with what somebody else has removed meanwhile.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    let is_directory = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result?.is_dir(),
+    };
+    match if is_directory { fs::remove_dir_all(path) } else { fs::remove_file(path) } {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn is_not_empty(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
+}
