@@ -1,5 +1,7 @@
 //! Images and containers without a daemon. Needs root (or an unprivileged user namespace) and a static busybox.
 
+#![allow(clippy::unwrap_used)]
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -509,4 +511,46 @@ async fn unprivileged() {
     assert_eq!((exit.code, text.as_str()), (0, "hello\nright\n"));
     runtime.remove(&container).await.unwrap();
     println!("done without root");
+}
+
+#[tokio::test]
+async fn an_image_goes_through_an_archive_and_through_docker() {
+    let Some(host) = Host::new().await else { return };
+    let layer: Vec<Entry> = vec![file("greeting", "hello\n"), entry("tmp", EntryKind::Whiteout)];
+    let change = ImageChange {
+        entrypoint: Some(vec!["/bin/cat".to_owned()]),
+        cmd: Some(vec!["/greeting".to_owned()]),
+        ..ImageChange::default()
+    };
+    let image = host.runtime.append(Some(&host.base.id), Some(Arc::new(layer)), &change).await.unwrap();
+    let name = format!("slipway-embedded-{}:1", std::process::id());
+    host.runtime.tag(&image.id, &name).await.unwrap();
+    let archive = host._directory.path().join("image.tar");
+    host.runtime.export(&name, &archive).await.unwrap();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = open(elsewhere.path());
+    let copy = other.import(&archive, "copy:1").await.unwrap();
+    assert_eq!((copy.config.entrypoint.clone(), copy.config.cmd.clone()), (change.entrypoint, change.cmd));
+    let container = other.create(&copy.id, None, &script("c1", "cat /greeting; test ! -e /tmp")).await.unwrap();
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    assert_eq!(other.run(&container, &mut sink).await.unwrap().code, 0);
+    assert_eq!(text, "hello\n");
+
+    if std::env::var_os("DOCKER_HOST").is_none() || Command::new("docker").arg("version").output().is_err() {
+        println!("skipped: the part with docker needs DOCKER_HOST and its client");
+        return;
+    }
+    let docker = |arguments: &[&str]| Command::new("docker").args(arguments).output().unwrap();
+    let loaded = docker(&["load", "-i", archive.to_str().unwrap()]);
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    let ran = docker(&["run", "--rm", "--network", "none", &name]);
+    let saved = host._directory.path().join("saved.tar");
+    assert!(docker(&["save", "-o", saved.to_str().unwrap(), &name]).status.success());
+    let id = docker(&["inspect", "--format", "{{.Id}}", &name]);
+    docker(&["rmi", &name]);
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "hello\n", "{}", String::from_utf8_lossy(&ran.stderr));
+    let back = other.import(&saved, "back:1").await.unwrap();
+    assert_eq!(back.id.as_str(), String::from_utf8_lossy(&id.stdout).trim());
 }
