@@ -24,13 +24,14 @@ const MAX_JSON: u64 = 16 << 20;
 
 /// Makes an image of a file and gives it the name `name`. The file is read more than once.
 pub fn import(images: &Images, file: &Path, name: &str) -> anyhow::Result<ImageDescription> {
-    let _lock = images.store.lock_to_add()?;
+    let lock = images.store.lock_to_add()?;
     let (id, record) = match Archive::open(file)? {
         Some(archive) => archive.import(images)?,
         None => import_root(images, file)?,
     };
     let id = images.store.add_image(id, &record)?;
-    images.store.tag(&id, name)?;
+    drop(lock);
+    images.tag(&id, name)?;
     let names = images.store.names_of(&id)?;
     Ok(record.describe(id, names))
 }

@@ -190,7 +190,8 @@ impl ImageStore for EmbeddedRuntime {
     }
 
     async fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
-        self.images.store.tag(id, name)
+        let (id, name) = (id.clone(), name.to_owned());
+        self.with_images(move |images| images.tag(&id, &name)).await
     }
 
     async fn untag(&self, name: &str) -> anyhow::Result<()> {

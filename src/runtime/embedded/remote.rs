@@ -117,7 +117,7 @@ impl Remote {
             return Err(unusable(format!("its configuration names {inner} layers, its manifest {outer}")).into());
         }
         let store = &self.images.store;
-        let _lock = store.lock_to_add()?;
+        let lock = store.lock_to_add()?;
         let mut size = 0;
         for (diff_id, descriptor) in diff_ids.iter().zip(&manifest.layers) {
             size += self.remember_layer(diff_id, descriptor, source)?.size;
@@ -125,7 +125,8 @@ impl Remote {
         let id = ImageId::from(manifest.config.digest.clone());
         let record = config.into_record(size);
         let id = store.add_image(Some(id), &record)?;
-        store.tag(&id, reference)?;
+        drop(lock);
+        self.images.tag(&id, reference)?;
         store.remember_base(reference, &Remembered { manifest: named, image: id.clone() })?;
         let names = store.names_of(&id)?;
         Ok(record.describe(id, names))
