@@ -568,6 +568,35 @@ async fn an_image_goes_through_an_archive_and_through_docker() {
     assert_eq!(back.id.as_str(), String::from_utf8_lossy(&id.stdout).trim());
 }
 
+#[tokio::test]
+async fn what_a_power_failure_may_have_torn_is_forgotten() {
+    let Some(host) = Host::new().await else { return };
+    let state = host.directory.path().join("state");
+    // The base is on the disk; the next layer is not when the power fails.
+    for marker in std::fs::read_dir(state.join("unsynced")).unwrap() {
+        std::fs::remove_file(marker.unwrap().path()).unwrap();
+    }
+    let (exit, _) = host.run(script("c1", "touch /new")).await;
+    assert_eq!(exit.code, 0);
+    let container = "c1".parse().unwrap();
+    let torn = host.runtime.commit(&container, &ImageChange::default()).await.unwrap();
+    let child = host.runtime.append(Some(&torn.id), None, &ImageChange::default()).await.unwrap();
+    host.runtime.tag(&torn.id, "stage:1").await.unwrap();
+    host.runtime.tag(&child.id, "stage:2").await.unwrap();
+    host.runtime.remove(&container).await.unwrap();
+    let next = open(host.directory.path());
+    assert!(next.inspect("stage:2").await.unwrap().is_some(), "the power did not fail yet");
+    for marker in std::fs::read_dir(state.join("unsynced")).unwrap() {
+        std::fs::write(marker.unwrap().path(), "another-boot").unwrap();
+    }
+    let next = open(host.directory.path());
+    for name in ["stage:1", "stage:2", torn.id.as_str(), child.id.as_str()] {
+        assert!(next.inspect(name).await.unwrap().is_none(), "{name}");
+    }
+    assert!(next.inspect("busybox:1").await.unwrap().is_some());
+    assert_eq!(std::fs::read_dir(state.join("layers")).unwrap().count(), 1);
+}
+
 /// Several processes at once; here, several views of one store, which share nothing but the directory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_processes_share_a_store() {

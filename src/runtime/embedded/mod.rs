@@ -92,6 +92,7 @@ impl EmbeddedRuntime {
         let images = Images { store, marks, clock };
         prepared::sweep(&images)?;
         images.store.sweep()?;
+        images.store.settle()?;
         let remote = Remote { images: images.clone(), client: registry };
         Ok(Self { images, remote, host, program, containers: Mutex::default() })
     }
