@@ -8,6 +8,8 @@
 //! names/<repository>       one line for each tag: tag, id and description of the image
 //! bases/<hash>             what a reference to a base image stood for when its registry was asked last
 //! pending/<id>             images that nobody has named yet, with the process that made them
+//! pending/layer-<id>       layers that no image has yet, likewise
+//! unsynced/<id>            layers whose files may be in memory only, with the boot they were written in
 //! containers/<id>/  tmp/   of living processes; the rest is swept     locks/                      files to lock, without content
 //! ```
 //!
@@ -85,6 +87,31 @@ struct Described {
     size: u64,
 }
 
+/// A path for something half-made. What is still there when this is dropped is removed: a full disk does not stay full.
+#[derive(Debug)]
+pub struct Temporary(PathBuf);
+
+impl std::ops::Deref for Temporary {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl AsRef<Path> for Temporary {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next process that opens the store removes.
+        let _ = remove_tree(&self.0);
+    }
+}
+
 /// Held while the store is changed.
 pub struct StoreLock {
     _file: File,
@@ -120,7 +147,9 @@ impl Store {
     /// Makes the directories where they are missing, and removes what dead processes left.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         let store = Self { root: root.to_owned() };
-        for name in ["layers", "images", "children", "names", "pending", "bases", "containers", "tmp", "locks"] {
+        for name in
+            ["layers", "images", "children", "names", "pending", "unsynced", "bases", "containers", "tmp", "locks"]
+        {
             let path = root.join(name);
             if !path.is_dir() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| {
@@ -153,16 +182,20 @@ impl Store {
         self.root.join("images").join(format!("{}.json", hex_of(id)))
     }
 
+    fn pending_layer(&self, layer: &LayerId) -> PathBuf {
+        self.root.join("pending").join(format!("layer-{}", layer.0))
+    }
+
     fn children_dir(&self, id: &ImageId) -> PathBuf {
         self.root.join("children").join(hex_of(id))
     }
 
     /// A path in `tmp/` that nothing has; the name says who it belongs to.
-    pub fn temporary(&self) -> io::Result<PathBuf> {
+    pub fn temporary(&self) -> io::Result<Temporary> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let Owner { pid, started, boot } = Owner::current()?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        Ok(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{number}")))
+        Ok(Temporary(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{number}"))))
     }
 
     /// Waits for the right to add to the store, together with others.
@@ -214,11 +247,23 @@ impl Store {
     /// Adds a layer that is complete in `directory`, with `tree` or `blob` or neither in it. One that is there already stays.
     pub fn add_layer(&self, id: &LayerId, record: &LayerRecord, directory: &Path) -> anyhow::Result<()> {
         fs::create_dir(directory.join("users"))?;
+        self.replace(&self.pending_layer(id), &serde_json::to_vec(&Owner::current()?)?)?;
+        self.mark_unsynced(id)?;
         write_new(&directory.join("layer.json"), &serde_json::to_vec(record)?)?;
         match fs::rename(directory, self.layer_dir(id)) {
             Err(error) if is_not_empty(&error) => self.discard(directory),
             result => Ok(result?),
         }
+    }
+
+    /// To be called before the files of a layer get their place. Nothing waits for the disk while images are made; instead,
+    /// what was not yet there when the power failed is forgotten at the next start.
+    pub fn mark_unsynced(&self, id: &LayerId) -> io::Result<()> {
+        self.replace(&self.unsynced_file(id), Owner::current()?.boot.as_bytes())
+    }
+
+    fn unsynced_file(&self, id: &LayerId) -> PathBuf {
+        self.root.join("unsynced").join(&id.0)
     }
 
     /// Changes what is known of a layer.
@@ -247,6 +292,7 @@ impl Store {
         self.replace(&self.root.join("pending").join(hex_of(&id)), &serde_json::to_vec(&Owner::current()?)?)?;
         for layer in &record.layers {
             File::create(self.layer_dir(layer).join("users").join(hex_of(&id)))?;
+            remove_if_there(&self.pending_layer(layer))?;
         }
         if let Some(parent) = &record.parent {
             let children = self.children_dir(parent);
@@ -315,14 +361,15 @@ impl Store {
         Ok(found)
     }
 
-    /// Gives an image a name; an image that had it before loses it.
-    pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
+    /// Gives an image a name. Gives the image that had it before and now has not.
+    pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<Option<ImageId>> {
         let (repository, tag) = split_name(name);
         let ImageRecord { parent, config, created, size, .. } =
             self.image(id)?.ok_or_else(|| Error::user(format!("there is no image `{id}` on this host")))?;
         let image = serde_json::to_string(&Described { parent, config, created, size })?;
-        self.change_name(repository, tag, Some(format!("{tag} {id} {image}\n")))?;
-        Ok(remove_if_there(&self.root.join("pending").join(hex_of(id)))?)
+        let had = self.change_name(repository, tag, Some(format!("{tag} {id} {image}\n")))?;
+        remove_if_there(&self.root.join("pending").join(hex_of(id)))?;
+        Ok(had.filter(|had| had != id.as_str()).map(|had| had.parse()).transpose()?)
     }
 
     /// Takes a name away. Gives the image that had it.
@@ -416,13 +463,18 @@ impl Store {
     }
 
     fn release_layer(&self, layer: &LayerId, image: &ImageId) -> anyhow::Result<()> {
+        remove_if_there(&self.layer_dir(layer).join("users").join(hex_of(image)))?;
+        self.remove_unused_layer(layer)
+    }
+
+    fn remove_unused_layer(&self, layer: &LayerId) -> anyhow::Result<()> {
         let directory = self.layer_dir(layer);
-        remove_if_there(&directory.join("users").join(hex_of(image)))?;
-        let still_used = match fs::read_dir(directory.join("users")) {
-            Ok(mut users) => users.next().is_some(),
-            Err(_) => false,
-        };
-        if still_used { Ok(()) } else { self.discard(&directory) }
+        let is_used = fs::read_dir(directory.join("users")).is_ok_and(|mut users| users.next().is_some());
+        if is_used {
+            return Ok(());
+        }
+        remove_if_there(&self.unsynced_file(layer))?;
+        self.discard(&directory)
     }
 
     /// A child that was written down but never made does not count.
@@ -458,6 +510,66 @@ impl Store {
         Ok(remove_tree(&doomed)?)
     }
 
+    /// Forgets layers that a former boot may not have brought to the disk. Of those of this boot that are a minute old, the
+    /// kernel has written nearly all: they are made safe now, in the background.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        let boot = Owner::current()?.boot;
+        let mut settled = Vec::new();
+        for entry in fs::read_dir(self.root.join("unsynced"))? {
+            let entry = entry?;
+            let id = LayerId(entry.file_name().to_string_lossy().into_owned());
+            if fs::read_to_string(entry.path()).is_ok_and(|written| written == boot) {
+                let age = entry.metadata().and_then(|metadata| Ok(metadata.modified()?.elapsed().unwrap_or_default()));
+                settled.extend(age.is_ok_and(|age| age.as_secs() > 60).then(|| entry.path()));
+            } else {
+                self.forget_layer(&self.lock_to_remove()?, &id)?;
+                remove_if_there(&entry.path())?;
+            }
+        }
+        if !settled.is_empty() {
+            let root = File::open(&self.root)?;
+            std::thread::spawn(move || {
+                if rustix::fs::syncfs(&root).is_ok() {
+                    settled.iter().for_each(|marker| drop(remove_if_there(marker)));
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Removes the files of a layer. Where no registry has them, its images go too: they are built again.
+    fn forget_layer(&self, lock: &StoreLock, id: &LayerId) -> anyhow::Result<()> {
+        let record: Option<LayerRecord> = read_json(&self.layer_dir(id).join("layer.json"))?;
+        if record.is_none_or(|record| record.sources.is_empty()) {
+            let users: Vec<ImageId> = match fs::read_dir(self.layer_dir(id).join("users")) {
+                Ok(users) => users
+                    .filter_map(|user| format!("sha256:{}", user.ok()?.file_name().to_str()?).parse().ok())
+                    .collect(),
+                Err(_) => Vec::new(),
+            };
+            for image in users {
+                self.forget_image(lock, &image)?;
+            }
+            return self.discard(&self.layer_dir(id));
+        }
+        remove_tree(&self.blob_file(id))?;
+        self.discard(&self.tree_dir(id))?;
+        Ok(())
+    }
+
+    /// Removes an image with all its names, also when others are made from it.
+    fn forget_image(&self, _lock: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
+        for name in self.names_of(id)? {
+            self.untag(&name)?;
+        }
+        let record = self.image(id)?;
+        remove_if_there(&self.image_file(id))?;
+        for layer in record.iter().flat_map(|record| &record.layers) {
+            self.release_layer(layer, id)?;
+        }
+        Ok(())
+    }
+
     /// Removes what dead processes left: half-made things in `tmp/`, containers, images that never got a name.
     pub fn sweep(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(self.root.join("tmp"))? {
@@ -472,9 +584,14 @@ impl Store {
             if owner.is_some_and(|owner| owner.is_alive()) {
                 continue;
             }
-            let id = format!("sha256:{}", entry.file_name().to_string_lossy()).parse();
-            if let Ok(id) = id {
-                self.remove_unused(&self.lock_to_remove()?, &id)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let lock = self.lock_to_remove()?;
+            match name.strip_prefix("layer-") {
+                Some(layer) => self.remove_unused_layer(&LayerId(layer.to_owned()))?,
+                None => match format!("sha256:{name}").parse() {
+                    Ok(id) => self.remove_unused(&lock, &id)?,
+                    Err(_) => {}
+                },
             }
             remove_if_there(&entry.path())?;
         }
