@@ -584,10 +584,18 @@ async fn what_a_power_failure_may_have_torn_is_forgotten() {
     host.runtime.tag(&torn.id, "stage:1").await.unwrap();
     host.runtime.tag(&child.id, "stage:2").await.unwrap();
     host.runtime.remove(&container).await.unwrap();
+    let markers: Vec<PathBuf> =
+        std::fs::read_dir(state.join("unsynced")).unwrap().map(|marker| marker.unwrap().path()).collect();
     let next = open(host.directory.path());
     assert!(next.inspect("stage:2").await.unwrap().is_some(), "the power did not fail yet");
-    for marker in std::fs::read_dir(state.join("unsynced")).unwrap() {
-        std::fs::write(marker.unwrap().path(), "another-boot").unwrap();
+    // It ends, and has all brought to the disk in the background.
+    drop(next);
+    while markers.iter().any(|marker| marker.exists()) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // As if it had not.
+    for marker in &markers {
+        std::fs::write(marker, "another-boot").unwrap();
     }
     let next = open(host.directory.path());
     for name in ["stage:1", "stage:2", torn.id.as_str(), child.id.as_str()] {
