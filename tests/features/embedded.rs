@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -139,8 +139,7 @@ async fn streams_and_exit_codes_are_those_of_the_command() {
 fn quiet(_: &str, _: u64, _: Option<u64>) {}
 
 fn file(path: &str, content: &'static str) -> Entry {
-    let content = Content::Bytes(content.as_bytes().into());
-    let size = content.open().unwrap().bytes().count() as u64;
+    let (size, content) = (content.len() as u64, Content::Bytes(content.as_bytes().into()));
     entry(path, EntryKind::File { size, content })
 }
 
@@ -627,7 +626,7 @@ async fn several_processes_share_a_store() {
             runtime.run(&container, &mut sink).await.unwrap();
             assert_eq!(text, "the same for all\n");
             runtime.remove(&container).await.unwrap();
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 runtime.untag(&own).await.unwrap();
             }
         }

@@ -593,10 +593,11 @@ impl Store {
             let lock = self.lock_to_remove()?;
             match name.strip_prefix("layer-") {
                 Some(layer) => self.remove_unused_layer(&LayerId(layer.to_owned()))?,
-                None => match format!("sha256:{name}").parse() {
-                    Ok(id) => self.remove_unused(&lock, &id)?,
-                    Err(_) => {}
-                },
+                None => {
+                    if let Ok(id) = format!("sha256:{name}").parse() {
+                        self.remove_unused(&lock, &id)?;
+                    }
+                }
             }
             remove_if_there(&entry.path())?;
         }
