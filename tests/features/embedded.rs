@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -139,8 +139,7 @@ async fn streams_and_exit_codes_are_those_of_the_command() {
 fn quiet(_: &str, _: u64, _: Option<u64>) {}
 
 fn file(path: &str, content: &'static str) -> Entry {
-    let content = Content::Bytes(content.as_bytes().into());
-    let size = content.open().unwrap().bytes().count() as u64;
+    let (size, content) = (content.len() as u64, Content::Bytes(content.as_bytes().into()));
     entry(path, EntryKind::File { size, content })
 }
 
@@ -584,10 +583,18 @@ async fn what_a_power_failure_may_have_torn_is_forgotten() {
     host.runtime.tag(&torn.id, "stage:1").await.unwrap();
     host.runtime.tag(&child.id, "stage:2").await.unwrap();
     host.runtime.remove(&container).await.unwrap();
+    let markers: Vec<PathBuf> =
+        std::fs::read_dir(state.join("unsynced")).unwrap().map(|marker| marker.unwrap().path()).collect();
     let next = open(host.directory.path());
     assert!(next.inspect("stage:2").await.unwrap().is_some(), "the power did not fail yet");
-    for marker in std::fs::read_dir(state.join("unsynced")).unwrap() {
-        std::fs::write(marker.unwrap().path(), "another-boot").unwrap();
+    // It ends, and has all brought to the disk in the background.
+    drop(next);
+    while markers.iter().any(|marker| marker.exists()) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // As if it had not.
+    for marker in &markers {
+        std::fs::write(marker, "another-boot").unwrap();
     }
     let next = open(host.directory.path());
     for name in ["stage:1", "stage:2", torn.id.as_str(), child.id.as_str()] {
@@ -619,7 +626,7 @@ async fn several_processes_share_a_store() {
             runtime.run(&container, &mut sink).await.unwrap();
             assert_eq!(text, "the same for all\n");
             runtime.remove(&container).await.unwrap();
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 runtime.untag(&own).await.unwrap();
             }
         }

@@ -510,31 +510,36 @@ impl Store {
         Ok(remove_tree(&doomed)?)
     }
 
-    /// Forgets layers that a former boot may not have brought to the disk. Of those of this boot that are a minute old, the
-    /// kernel has written nearly all: they are made safe now, in the background.
-    pub fn settle(&self) -> anyhow::Result<()> {
+    /// Forgets layers that a former boot may not have brought to the disk.
+    pub fn forget_torn(&self) -> anyhow::Result<()> {
         let boot = Owner::current()?.boot;
-        let mut settled = Vec::new();
-        for entry in fs::read_dir(self.root.join("unsynced"))? {
-            let entry = entry?;
-            let id = LayerId(entry.file_name().to_string_lossy().into_owned());
-            if fs::read_to_string(entry.path()).is_ok_and(|written| written == boot) {
-                let age = entry.metadata().and_then(|metadata| Ok(metadata.modified()?.elapsed().unwrap_or_default()));
-                settled.extend(age.is_ok_and(|age| age.as_secs() > 60).then(|| entry.path()));
-            } else {
-                self.forget_layer(&self.lock_to_remove()?, &id)?;
-                remove_if_there(&entry.path())?;
+        for marker in self.unsynced()? {
+            if fs::read_to_string(&marker).is_ok_and(|written| written == boot) {
+                continue;
             }
-        }
-        if !settled.is_empty() {
-            let root = File::open(&self.root)?;
-            std::thread::spawn(move || {
-                if rustix::fs::syncfs(&root).is_ok() {
-                    settled.iter().for_each(|marker| drop(remove_if_there(marker)));
-                }
-            });
+            if let Some(id) = marker.file_name().and_then(|name| name.to_str()) {
+                self.forget_layer(&self.lock_to_remove()?, &LayerId(id.to_owned()))?;
+            }
+            remove_if_there(&marker)?;
         }
         Ok(())
+    }
+
+    /// The markers of layers that may be in memory only.
+    pub fn unsynced(&self) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(self.root.join("unsynced"))?.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    /// Brings all layers to the disk; may take long.
+    pub fn sync(root: &Path) -> io::Result<()> {
+        let store = Self { root: root.to_owned() };
+        let markers = store.unsynced()?;
+        rustix::fs::syncfs(File::open(root)?)?;
+        markers.iter().try_for_each(|marker| remove_if_there(marker))
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Removes the files of a layer. Where no registry has them, its images go too: they are built again.
@@ -588,10 +593,11 @@ impl Store {
             let lock = self.lock_to_remove()?;
             match name.strip_prefix("layer-") {
                 Some(layer) => self.remove_unused_layer(&LayerId(layer.to_owned()))?,
-                None => match format!("sha256:{name}").parse() {
-                    Ok(id) => self.remove_unused(&lock, &id)?,
-                    Err(_) => {}
-                },
+                None => {
+                    if let Ok(id) = format!("sha256:{name}").parse() {
+                        self.remove_unused(&lock, &id)?;
+                    }
+                }
             }
             remove_if_there(&entry.path())?;
         }
