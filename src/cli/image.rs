@@ -30,6 +30,13 @@ enum ImageCommand {
         /// The file, compressed or not; `-` is standard input
         file: PathBuf,
     },
+    /// Write an image into an archive for `docker load` and OCI tools
+    Export {
+        /// Name of the image, `repository[:tag]`, or its id
+        name: String,
+        /// The file; `-` is standard output
+        file: PathBuf,
+    },
     /// List images, oldest first
     Ls {
         /// Only this repository
@@ -67,6 +74,7 @@ pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
             let image = runtime.import(&file, &name).await?;
             println!("{}", image.id);
         }
+        ImageCommand::Export { name, file } => runtime.export(&name, &file).await?,
         ImageCommand::Ls { repository, output } => {
             let images = runtime.list(&ImageFilter { repository, ..ImageFilter::default() }).await?;
             match output {

@@ -1,6 +1,8 @@
 //! Images and containers without a daemon. Needs root (or an unprivileged user namespace) and a static busybox.
 
-use std::io::Read;
+#![allow(clippy::unwrap_used)]
+
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use slipway::layer::{Content, Entry, EntryKind};
 use slipway::registry::{Client, Options, Platform};
 use slipway::runtime::embedded::EmbeddedRuntime;
 use slipway::runtime::{
-    BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageStore, Mount, Port,
-    Stream, TreeRequest,
+    BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageFilter, ImageStore,
+    Mount, Port, Stream, TreeRequest,
 };
 use slipway::sys::clock::Clock;
 
@@ -345,6 +347,9 @@ async fn a_process_that_dies_leaves_nothing_that_the_next_does_not_clear() {
     let orphan =
         host.runtime.append(Some(&host.base.id), Some(Arc::new(layer)), &ImageChange::default()).await.unwrap();
     std::fs::write(state.join("tmp/1.1.another-boot.0"), "").unwrap();
+    let lost = format!("{:064}", 7);
+    std::fs::create_dir_all(state.join("layers").join(&lost).join("users")).unwrap();
+    std::fs::write(state.join("pending").join(format!("layer-{lost}")), "").unwrap();
     // As if another process had made all that and died.
     let dead = r#"{"pid":1,"started":1,"boot":"another-boot"}"#;
     std::fs::write(state.join("containers/left/owner"), dead).unwrap();
@@ -509,4 +514,154 @@ async fn unprivileged() {
     assert_eq!((exit.code, text.as_str()), (0, "hello\nright\n"));
     runtime.remove(&container).await.unwrap();
     println!("done without root");
+}
+
+#[tokio::test]
+async fn an_image_goes_through_an_archive_and_through_docker() {
+    let Some(host) = Host::new().await else { return };
+    let layer: Vec<Entry> = vec![file("greeting", "hello\n"), entry("tmp", EntryKind::Whiteout)];
+    let change = ImageChange {
+        entrypoint: Some(vec!["/bin/cat".to_owned()]),
+        cmd: Some(vec!["/greeting".to_owned()]),
+        ..ImageChange::default()
+    };
+    let image = host.runtime.append(Some(&host.base.id), Some(Arc::new(layer)), &change).await.unwrap();
+    let name = format!("slipway-embedded-{}:1", std::process::id());
+    host.runtime.tag(&image.id, &name).await.unwrap();
+    let archive = host._directory.path().join("image.tar");
+    host.runtime.export(&name, &archive).await.unwrap();
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = open(elsewhere.path());
+    let copy = other.import(&archive, "copy:1").await.unwrap();
+    assert_eq!((copy.config.entrypoint.clone(), copy.config.cmd.clone()), (change.entrypoint, change.cmd));
+    let container = other.create(&copy.id, None, &script("c1", "cat /greeting; test ! -e /tmp")).await.unwrap();
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    assert_eq!(other.run(&container, &mut sink).await.unwrap().code, 0);
+    assert_eq!(text, "hello\n");
+
+    if std::env::var_os("DOCKER_HOST").is_none() || Command::new("docker").arg("version").output().is_err() {
+        println!("skipped: the part with docker needs DOCKER_HOST and its client");
+        return;
+    }
+    let docker = |arguments: &[&str]| Command::new("docker").args(arguments).output().unwrap();
+    let loaded = docker(&["load", "-i", archive.to_str().unwrap()]);
+    assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+    let ran = docker(&["run", "--rm", "--network", "none", &name]);
+    let saved = host._directory.path().join("saved.tar");
+    assert!(docker(&["save", "-o", saved.to_str().unwrap(), &name]).status.success());
+    let id = docker(&["inspect", "--format", "{{.Id}}", &name]);
+    docker(&["rmi", &name]);
+    assert_eq!(String::from_utf8_lossy(&ran.stdout), "hello\n", "{}", String::from_utf8_lossy(&ran.stderr));
+    let back = other.import(&saved, "back:1").await.unwrap();
+    assert_eq!(back.id.as_str(), String::from_utf8_lossy(&id.stdout).trim());
+}
+
+/// Several processes at once; here, several views of one store, which share nothing but the directory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_processes_share_a_store() {
+    let Some(host) = Host::new().await else { return };
+    let directory = host._directory.path().to_owned();
+    let base = host.base.id.clone();
+    let work = |number: usize| {
+        let (directory, base) = (directory.clone(), base.clone());
+        async move {
+            let runtime = open(&directory);
+            // Everybody makes this layer, one of them first; and everybody needs its files.
+            let layer: Vec<Entry> = vec![file("shared", "the same for all\n")];
+            let image = runtime.append(Some(&base), Some(Arc::new(layer)), &ImageChange::default()).await.unwrap();
+            let own = format!("team/app:{number}");
+            runtime.tag(&image.id, &own).await.unwrap();
+            let container =
+                runtime.create(&image.id, None, &script(&format!("c{number}"), "cat /shared")).await.unwrap();
+            let mut text = String::new();
+            let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+            runtime.run(&container, &mut sink).await.unwrap();
+            assert_eq!(text, "the same for all\n");
+            runtime.remove(&container).await.unwrap();
+            if number % 2 == 0 {
+                runtime.untag(&own).await.unwrap();
+            }
+        }
+    };
+    let all: Vec<_> = (0..8).map(|number| tokio::spawn(work(number))).collect();
+    for one in all {
+        one.await.unwrap();
+    }
+    let filter = ImageFilter { repository: Some("team/app".to_owned()), ..ImageFilter::default() };
+    let left: Vec<String> =
+        host.runtime.list(&filter).await.unwrap().into_iter().flat_map(|image| image.names).collect();
+    let mut left: Vec<&str> = left.iter().map(String::as_str).collect();
+    left.sort_unstable();
+    assert_eq!(left, ["team/app:1", "team/app:3", "team/app:5", "team/app:7"]);
+    assert_eq!(std::fs::read_dir(directory.join("state/layers")).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn images_are_found_by_repository_and_labels() {
+    let Some(host) = Host::new().await else { return };
+    let mut ids = Vec::new();
+    for (name, signature) in
+        [("stages/app:a-1", "a"), ("stages/app:b-2", "b"), ("stages/app:a-3", "a"), ("other:1", "a")]
+    {
+        let labels = [("signature".to_owned(), signature.to_owned()), ("q\"uote".to_owned(), name.to_owned())];
+        let change = ImageChange { labels: labels.into(), ..ImageChange::default() };
+        let image = host.runtime.append(Some(&host.base.id), None, &change).await.unwrap();
+        host.runtime.tag(&image.id, name).await.unwrap();
+        ids.push(image.id);
+    }
+    let filter = |label: (&str, &str)| ImageFilter {
+        repository: Some("stages/app".to_owned()),
+        labels: [(label.0.to_owned(), label.1.to_owned())].into(),
+    };
+    let found = host.runtime.list(&filter(("signature", "a"))).await.unwrap();
+    assert_eq!(found.iter().map(|image| &image.id).collect::<Vec<_>>(), [&ids[0], &ids[2]], "oldest first");
+    assert_eq!(host.runtime.list(&filter(("q\"uote", "stages/app:b-2"))).await.unwrap().len(), 1);
+    // A name moves, and the image that lost its last name is gone.
+    host.runtime.tag(&ids[1], "stages/app:a-1").await.unwrap();
+    assert_eq!(host.runtime.inspect("stages/app:a-1").await.unwrap().unwrap().id, ids[1]);
+    assert!(host.runtime.inspect(ids[0].as_str()).await.unwrap().is_none());
+    host.runtime.untag("stages/app:b-2").await.unwrap();
+    assert_eq!(host.runtime.inspect(ids[1].as_str()).await.unwrap().unwrap().names, ["stages/app:a-1"]);
+}
+
+/// `script` gives the inner test below a terminal, and types.
+#[tokio::test]
+async fn a_person_gets_a_terminal_in_a_container() {
+    let Some(host) = Host::new().await else { return };
+    if Command::new("script").arg("--version").output().is_err() {
+        println!("skipped: needs `script` of util-linux");
+        return;
+    }
+    let inner =
+        format!("{} --exact features::embedded::attached --nocapture", std::env::current_exe().unwrap().display());
+    let mut session = Command::new("script")
+        .args(["-qec", &inner, "/dev/null"])
+        .env("SLIPWAY_TEST_ATTACHED", host._directory.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut typing = session.stdin.take().unwrap();
+    typing.write_all(b"tty; echo $((40 + 2)) > /answer; cat /answer; exit 3\n").unwrap();
+    let output = session.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for expected in ["/dev/pts/0\r\n", "42\r\n", "ended with 3", "kept: 42"] {
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn attached() {
+    let Some(directory) = std::env::var_os("SLIPWAY_TEST_ATTACHED").map(PathBuf::from) else { return };
+    let runtime = open(&directory);
+    let base = runtime.inspect("busybox:1").await.unwrap().unwrap();
+    let container = runtime.create(&base.id, None, &script("c1", "cat /answer")).await.unwrap();
+    let exit = runtime.attach(&container, &["/bin/sh".to_owned()]).await.unwrap();
+    println!("ended with {}", exit.code);
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    runtime.run(&container, &mut sink).await.unwrap();
+    println!("kept: {text}");
 }

@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
+use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::images::{self, Images};
 use super::snapshot;
-use super::store::{ImageRecord, LayerId};
+use super::store::{Blob, ImageRecord, LayerId};
 use crate::error::Error;
 use crate::ids::{Digest, ImageId};
-use crate::layer::{Entry, EntryKind, LayerReader, Limits};
+use crate::layer::{Content, Entry, EntryKind, LayerReader, Limits, write_tar};
+use crate::registry::manifest::{DOCKER_LAYER_GZIP, OCI_CONFIG, OCI_LAYER_GZIP, OCI_MANIFEST};
+use crate::registry::{self, Manifest};
 use crate::runtime::{ImageConfig, ImageDescription};
 
 /// No manifest or configuration is near this large.
@@ -21,13 +24,14 @@ const MAX_JSON: u64 = 16 << 20;
 
 /// Makes an image of a file and gives it the name `name`. The file is read more than once.
 pub fn import(images: &Images, file: &Path, name: &str) -> anyhow::Result<ImageDescription> {
-    let _lock = images.store.lock_to_add()?;
+    let lock = images.store.lock_to_add()?;
     let (id, record) = match Archive::open(file)? {
         Some(archive) => archive.import(images)?,
         None => import_root(images, file)?,
     };
     let id = images.store.add_image(id, &record)?;
-    images.store.tag(&id, name)?;
+    drop(lock);
+    images.tag(&id, name)?;
     let names = images.store.names_of(&id)?;
     Ok(record.describe(id, names))
 }
@@ -37,6 +41,59 @@ pub fn spool(images: &Images, mut stream: impl Read) -> anyhow::Result<PathBuf> 
     let path = images.store.temporary()?;
     io::copy(&mut stream, &mut File::create_new(&path)?)?;
     Ok(path)
+}
+
+/// Writes an archive with one image in the form of an OCI layout and in Docker's at once. `layers` are files with their blobs,
+/// lowest first.
+pub fn export(config: Bytes, layers: Vec<(PathBuf, Blob)>, name: Option<&str>, out: impl Write) -> anyhow::Result<()> {
+    let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
+    let config_digest = Digest::of(&config);
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: OCI_MANIFEST.to_owned(),
+        config: registry::Descriptor::new(OCI_CONFIG, config_digest.clone(), config.len() as u64),
+        layers: layers.iter().map(|(_, blob)| oci_layer(blob)).collect(),
+        annotations: BTreeMap::new(),
+    }
+    .to_bytes();
+    let mut index = registry::Descriptor::new(OCI_MANIFEST, Digest::of(&manifest), manifest.len() as u64);
+    index.annotations.extend(name.map(|name| ("org.opencontainers.image.ref.name".to_owned(), name.to_owned())));
+    let for_docker = json!([{
+        "Config": path(&config_digest),
+        "RepoTags": name.into_iter().collect::<Vec<_>>(),
+        "Layers": layers.iter().map(|(_, blob)| path(&blob.digest)).collect::<Vec<_>>(),
+    }]);
+    let mut entries = BTreeMap::from([
+        (path(&config_digest), Content::Bytes(config)),
+        (path(&index.digest), Content::Bytes(manifest)),
+        ("index.json".to_owned(), document(&json!({ "schemaVersion": 2, "manifests": [index] }))),
+        ("manifest.json".to_owned(), document(&for_docker)),
+        ("oci-layout".to_owned(), document(&json!({ "imageLayoutVersion": "1.0.0" }))),
+    ]);
+    entries.extend(layers.into_iter().map(|(file, blob)| (path(&blob.digest), Content::File(file))));
+    let entries: Vec<Entry> = entries.into_iter().map(member).collect::<io::Result<_>>()?;
+    let mut out = BufWriter::with_capacity(1 << 18, out);
+    write_tar(&entries, &mut out)?;
+    Ok(out.flush()?)
+}
+
+fn document(value: &Value) -> Content {
+    Content::Bytes(value.to_string().into())
+}
+
+fn member((path, content): (String, Content)) -> io::Result<Entry> {
+    let size = match &content {
+        Content::File(file) => std::fs::metadata(file)?.len(),
+        Content::Bytes(bytes) => bytes.len() as u64,
+        Content::Open(_) => 0,
+    };
+    let kind = EntryKind::File { size, content };
+    Ok(Entry { path: path.into(), kind, mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() })
+}
+
+fn oci_layer(blob: &Blob) -> registry::Descriptor {
+    let media_type = if blob.media_type == DOCKER_LAYER_GZIP { OCI_LAYER_GZIP } else { &blob.media_type };
+    registry::Descriptor::new(media_type, blob.digest.clone(), blob.size)
 }
 
 /// A root file system: one layer, an empty configuration.
@@ -63,7 +120,7 @@ struct Archive {
 }
 
 /// One image of an archive, whichever of the two forms it has.
-struct Manifest {
+struct Members {
     config: PathBuf,
     layers: Vec<PathBuf>,
 }
@@ -208,13 +265,13 @@ impl Archive {
         }
     }
 
-    fn manifest(&self) -> anyhow::Result<Manifest> {
+    fn manifest(&self) -> anyhow::Result<Members> {
         let path = Path::new("manifest.json");
         if let Some(bytes) = self.documents.get(path) {
             let manifests: Vec<DockerManifest> = parse(path, bytes)?;
             let [DockerManifest { config, layers }] = <[DockerManifest; 1]>::try_from(manifests)
                 .map_err(|all| damaged(format!("it has {} images; save one at a time", all.len())))?;
-            return Ok(Manifest { config, layers });
+            return Ok(Members { config, layers });
         }
         let index = Path::new("index.json");
         let OciIndex { manifests } = parse(index, self.document(index)?)?;
@@ -222,7 +279,7 @@ impl Archive {
             .map_err(|all| damaged(format!("it has {} images; save one at a time", all.len())))?;
         let path = blob_path(&descriptor);
         let OciManifest { config, layers } = parse(&path, self.document(&path)?)?;
-        Ok(Manifest { config: blob_path(&config), layers: layers.iter().map(blob_path).collect() })
+        Ok(Members { config: blob_path(&config), layers: layers.iter().map(blob_path).collect() })
     }
 
     fn document(&self, path: &Path) -> anyhow::Result<&Vec<u8>> {

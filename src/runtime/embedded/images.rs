@@ -86,6 +86,14 @@ impl Images {
         Ok(record.describe(id, Vec::new()))
     }
 
+    /// Gives an image a name. An image that loses its last name by that is dropped when nothing is made from it.
+    pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
+        if let Some(former) = self.store.tag(id, name)? {
+            self.store.remove_unused(&self.store.lock_to_remove()?, &former)?;
+        }
+        Ok(())
+    }
+
     pub fn untag(&self, name: &str) -> anyhow::Result<()> {
         let lock = self.store.lock_to_remove()?;
         if let Some(id) = self.store.untag(name)? {

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 
 use self::child::{Ends, Launch};
@@ -114,6 +115,21 @@ impl EmbeddedRuntime {
         self.with_images(import).await
     }
 
+    /// Writes an image, by name or id, into an archive that Docker and OCI tools read. `-` is standard output.
+    ///
+    /// # Errors
+    /// When there is no such image, a layer cannot be fetched, or the file cannot be written.
+    pub async fn export(&self, name: &str, file: &Path) -> anyhow::Result<()> {
+        if file == Path::new("-") {
+            return self.remote.export(name, std::io::stdout()).await;
+        }
+        let writing = || format!("cannot write `{}`", file.display());
+        let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let temporary = tempfile::NamedTempFile::new_in(directory).with_context(writing)?;
+        self.remote.export(name, temporary.as_file().try_clone()?).await?;
+        temporary.persist(file).map(drop).with_context(writing)
+    }
+
     /// Does blocking work with the images where it blocks nobody.
     async fn with_images<T: Send + 'static>(
         &self,
@@ -175,7 +191,8 @@ impl ImageStore for EmbeddedRuntime {
     }
 
     async fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
-        self.images.store.tag(id, name)
+        let (id, name) = (id.clone(), name.to_owned());
+        self.with_images(move |images| images.tag(&id, &name)).await
     }
 
     async fn untag(&self, name: &str) -> anyhow::Result<()> {

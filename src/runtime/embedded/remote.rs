@@ -2,6 +2,8 @@
 //! its layers go from registry to registry without ever being here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::archive::ConfigFile;
+use super::archive::{self, ConfigFile};
 use super::images::{Images, history, timestamp};
 use super::snapshot;
 use super::store::{Blob, ImageRecord, LayerId, LayerRecord};
@@ -115,7 +117,7 @@ impl Remote {
             return Err(unusable(format!("its configuration names {inner} layers, its manifest {outer}")).into());
         }
         let store = &self.images.store;
-        let _lock = store.lock_to_add()?;
+        let lock = store.lock_to_add()?;
         let mut size = 0;
         for (diff_id, descriptor) in diff_ids.iter().zip(&manifest.layers) {
             size += self.remember_layer(diff_id, descriptor, source)?.size;
@@ -123,7 +125,8 @@ impl Remote {
         let id = ImageId::from(manifest.config.digest.clone());
         let record = config.into_record(size);
         let id = store.add_image(Some(id), &record)?;
-        store.tag(&id, reference)?;
+        drop(lock);
+        self.images.tag(&id, reference)?;
         store.remember_base(reference, &Remembered { manifest: named, image: id.clone() })?;
         let names = store.names_of(&id)?;
         Ok(record.describe(id, names))
@@ -171,25 +174,49 @@ impl Remote {
         let record = store.layer(&id)?;
         let file = store.blob_file(&id);
         let (false, false, Some(blob)) = (store.has_tree(&id), file.exists(), &record.blob) else { return Ok(()) };
+        self.download(&id, &record, blob).await?;
+        let (images, layer) = (self.images.clone(), id.clone());
+        tokio::task::spawn_blocking(move || snapshot::ensure_tree(&images.store, &layer, images.marks)).await??;
+        Ok(std::fs::remove_file(&file)?)
+    }
+
+    /// Writes the blob of a layer into the store, from the first registry that gives it.
+    async fn download(&self, id: &LayerId, record: &LayerRecord, blob: &Blob) -> anyhow::Result<()> {
         let descriptor = Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size);
-        let mut failure =
-            Error::environment(format!("layer `{id}` is not on this host, and no registry is known to have it")).into();
+        let file = self.images.store.blob_file(id);
+        let unknown = format!("layer `{id}` is not on this host, and no registry is known to have it");
+        let mut failure = Error::environment(unknown).into();
         let nobody_watches: Progress = Arc::new(|_| {});
         for source in &record.sources {
             let source: ImageRef = source.parse()?;
             match self.client.blob_file(&source, &descriptor, &file, &nobody_watches).await {
-                Ok(()) => {
-                    let (images, layer) = (self.images.clone(), id.clone());
-                    let unpack = move || snapshot::ensure_tree(&images.store, &layer, images.marks);
-                    tokio::task::spawn_blocking(unpack).await??;
-                    return Ok(std::fs::remove_file(&file)?);
-                }
+                Ok(()) => return Ok(()),
                 Err(error) => {
                     failure = anyhow::Error::new(error).context(format!("cannot fetch a layer of {}", source.name()));
                 }
             }
         }
         Err(failure)
+    }
+
+    /// Writes an image into an archive that Docker and OCI tools read, with its layers compressed.
+    pub async fn export(&self, name: &str, out: impl Write + Send + 'static) -> anyhow::Result<()> {
+        let missing = || Error::user(format!("there is no image `{name}` on this host"));
+        let (id, record) = self.images.store.find(name)?.ok_or_else(missing)?;
+        let layers = self.packed(&record).await?;
+        for (layer, record) in &layers {
+            if let Some(blob) = record.blob.as_ref().filter(|_| !self.images.store.blob_file(layer).exists()) {
+                self.download(layer, record, blob).await?;
+            }
+        }
+        let diff_ids: Vec<&Digest> = layers.iter().filter_map(|(_, layer)| layer.diff_id.as_ref()).collect();
+        let config = config_document(&record, &id, &ImageChange::default(), &diff_ids)?;
+        let blobs: Vec<(PathBuf, Blob)> = layers
+            .into_iter()
+            .filter_map(|(id, layer)| Some((self.images.store.blob_file(&id), layer.blob?)))
+            .collect();
+        let tag = name.parse::<ImageId>().is_err().then(|| name.to_owned());
+        tokio::task::spawn_blocking(move || archive::export(config.into(), blobs, tag.as_deref(), out)).await?
     }
 
     /// Sends an image to a registry.

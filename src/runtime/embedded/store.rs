@@ -8,6 +8,7 @@
 //! names/<repository>       one line for each tag: tag, id and description of the image
 //! bases/<hash>             what a reference to a base image stood for when its registry was asked last
 //! pending/<id>             images that nobody has named yet, with the process that made them
+//! pending/layer-<id>       layers that no image has yet, likewise
 //! containers/<id>/  tmp/   of living processes; the rest is swept     locks/                      files to lock, without content
 //! ```
 //!
@@ -153,6 +154,10 @@ impl Store {
         self.root.join("images").join(format!("{}.json", hex_of(id)))
     }
 
+    fn pending_layer(&self, layer: &LayerId) -> PathBuf {
+        self.root.join("pending").join(format!("layer-{}", layer.0))
+    }
+
     fn children_dir(&self, id: &ImageId) -> PathBuf {
         self.root.join("children").join(hex_of(id))
     }
@@ -214,6 +219,7 @@ impl Store {
     /// Adds a layer that is complete in `directory`, with `tree` or `blob` or neither in it. One that is there already stays.
     pub fn add_layer(&self, id: &LayerId, record: &LayerRecord, directory: &Path) -> anyhow::Result<()> {
         fs::create_dir(directory.join("users"))?;
+        self.replace(&self.pending_layer(id), &serde_json::to_vec(&Owner::current()?)?)?;
         write_new(&directory.join("layer.json"), &serde_json::to_vec(record)?)?;
         match fs::rename(directory, self.layer_dir(id)) {
             Err(error) if is_not_empty(&error) => self.discard(directory),
@@ -247,6 +253,7 @@ impl Store {
         self.replace(&self.root.join("pending").join(hex_of(&id)), &serde_json::to_vec(&Owner::current()?)?)?;
         for layer in &record.layers {
             File::create(self.layer_dir(layer).join("users").join(hex_of(&id)))?;
+            remove_if_there(&self.pending_layer(layer))?;
         }
         if let Some(parent) = &record.parent {
             let children = self.children_dir(parent);
@@ -315,14 +322,15 @@ impl Store {
         Ok(found)
     }
 
-    /// Gives an image a name; an image that had it before loses it.
-    pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
+    /// Gives an image a name. Gives the image that had it before and now has not.
+    pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<Option<ImageId>> {
         let (repository, tag) = split_name(name);
         let ImageRecord { parent, config, created, size, .. } =
             self.image(id)?.ok_or_else(|| Error::user(format!("there is no image `{id}` on this host")))?;
         let image = serde_json::to_string(&Described { parent, config, created, size })?;
-        self.change_name(repository, tag, Some(format!("{tag} {id} {image}\n")))?;
-        Ok(remove_if_there(&self.root.join("pending").join(hex_of(id)))?)
+        let had = self.change_name(repository, tag, Some(format!("{tag} {id} {image}\n")))?;
+        remove_if_there(&self.root.join("pending").join(hex_of(id)))?;
+        Ok(had.filter(|had| had != id.as_str()).map(|had| had.parse()).transpose()?)
     }
 
     /// Takes a name away. Gives the image that had it.
@@ -416,13 +424,14 @@ impl Store {
     }
 
     fn release_layer(&self, layer: &LayerId, image: &ImageId) -> anyhow::Result<()> {
+        remove_if_there(&self.layer_dir(layer).join("users").join(hex_of(image)))?;
+        self.remove_unused_layer(layer)
+    }
+
+    fn remove_unused_layer(&self, layer: &LayerId) -> anyhow::Result<()> {
         let directory = self.layer_dir(layer);
-        remove_if_there(&directory.join("users").join(hex_of(image)))?;
-        let still_used = match fs::read_dir(directory.join("users")) {
-            Ok(mut users) => users.next().is_some(),
-            Err(_) => false,
-        };
-        if still_used { Ok(()) } else { self.discard(&directory) }
+        let is_used = fs::read_dir(directory.join("users")).is_ok_and(|mut users| users.next().is_some());
+        if is_used { Ok(()) } else { self.discard(&directory) }
     }
 
     /// A child that was written down but never made does not count.
@@ -472,9 +481,14 @@ impl Store {
             if owner.is_some_and(|owner| owner.is_alive()) {
                 continue;
             }
-            let id = format!("sha256:{}", entry.file_name().to_string_lossy()).parse();
-            if let Ok(id) = id {
-                self.remove_unused(&self.lock_to_remove()?, &id)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let lock = self.lock_to_remove()?;
+            match name.strip_prefix("layer-") {
+                Some(layer) => self.remove_unused_layer(&LayerId(layer.to_owned()))?,
+                None => match format!("sha256:{name}").parse() {
+                    Ok(id) => self.remove_unused(&lock, &id)?,
+                    Err(_) => {}
+                },
             }
             remove_if_there(&entry.path())?;
         }
