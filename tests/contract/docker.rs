@@ -86,7 +86,8 @@ async fn what_a_dead_process_left_is_cleared() {
     let dead = left_by(format!("{process} 1")).await;
     let elsewhere = left_by(format!("elsewhere {} 1", process.split_once(' ').unwrap().1)).await;
     let reaped = bed.runtime.reap().await.unwrap();
-    assert!(reaped.contains(&dead) && !reaped.contains(&elsewhere), "{reaped:?}");
+    // Whoever connects clears, too.
+    assert!(!reaped.contains(&elsewhere), "{reaped:?}");
     assert!(bed.engine.inspect_container(&dead, None).await.is_err());
     assert!(bed.engine.inspect_container(ours.as_str(), None).await.is_ok(), "ours lives");
     bed.runtime.remove(&ours).await.unwrap();

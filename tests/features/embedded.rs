@@ -21,7 +21,7 @@ const BUSYBOX: &str = "/bin/busybox";
 
 /// A store of its own with one image, a busybox.
 struct Host {
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
     runtime: EmbeddedRuntime,
     base: ImageDescription,
 }
@@ -36,7 +36,7 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         let runtime = open(directory.path());
         let base = runtime.import(&busybox_root(directory.path()), "busybox:1").await.unwrap();
-        Some(Self { _directory: directory, runtime, base })
+        Some(Self { directory, runtime, base })
     }
 
     /// Runs a script in a new container of an image. Gives the exit and what it printed; the container remains.
@@ -340,7 +340,7 @@ async fn the_user_of_a_container_has_what_the_image_says() {
 #[tokio::test]
 async fn a_process_that_dies_leaves_nothing_that_the_next_does_not_clear() {
     let Some(host) = Host::new().await else { return };
-    let state = host._directory.path().join("state");
+    let state = host.directory.path().join("state");
     let spec = script("left", "true");
     host.runtime.create(&host.base.id, None, &spec).await.unwrap();
     let layer: Vec<Entry> = vec![file("x", "x")];
@@ -356,7 +356,7 @@ async fn a_process_that_dies_leaves_nothing_that_the_next_does_not_clear() {
     for pending in std::fs::read_dir(state.join("pending")).unwrap() {
         std::fs::write(pending.unwrap().path(), dead).unwrap();
     }
-    let runtime = open(host._directory.path());
+    let runtime = open(host.directory.path());
     assert_eq!(std::fs::read_dir(state.join("containers")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(state.join("tmp")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(state.join("pending")).unwrap().count(), 0);
@@ -379,12 +379,12 @@ async fn a_detached_container_runs_until_it_is_told_to_end() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     // Another process, after this one: here, another view of the same store.
-    let other = open(host._directory.path());
-    let log = host._directory.path().join("state/containers/service/log");
+    let other = open(host.directory.path());
+    let log = host.directory.path().join("state/containers/service/log");
     assert_eq!(std::fs::read_to_string(log).unwrap(), "up\n", "still there after the other has cleared");
     other.remove(&container).await.unwrap();
     assert_eq!(std::fs::read_to_string(shared.path().join("how")).unwrap(), "ended\n");
-    assert!(!host._directory.path().join("state/containers/service").exists());
+    assert!(!host.directory.path().join("state/containers/service").exists());
 }
 
 #[tokio::test]
@@ -439,6 +439,7 @@ async fn a_hostile_layer_is_refused_whole() {
     ] {
         let directory = tempfile::tempdir().unwrap();
         let result = import(directory.path(), &script).await;
+        println!("ERR {script}: {:?}", result.as_ref().err());
         assert!(result.is_err(), "{script}");
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0, "{script}");
     }
@@ -528,7 +529,7 @@ async fn an_image_goes_through_an_archive_and_through_docker() {
     let image = host.runtime.append(Some(&host.base.id), Some(Arc::new(layer)), &change).await.unwrap();
     let name = format!("slipway-embedded-{}:1", std::process::id());
     host.runtime.tag(&image.id, &name).await.unwrap();
-    let archive = host._directory.path().join("image.tar");
+    let archive = host.directory.path().join("image.tar");
     host.runtime.export(&name, &archive).await.unwrap();
 
     let elsewhere = tempfile::tempdir().unwrap();
@@ -549,7 +550,7 @@ async fn an_image_goes_through_an_archive_and_through_docker() {
     let loaded = docker(&["load", "-i", archive.to_str().unwrap()]);
     assert!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     let ran = docker(&["run", "--rm", "--network", "none", &name]);
-    let saved = host._directory.path().join("saved.tar");
+    let saved = host.directory.path().join("saved.tar");
     assert!(docker(&["save", "-o", saved.to_str().unwrap(), &name]).status.success());
     let id = docker(&["inspect", "--format", "{{.Id}}", &name]);
     docker(&["rmi", &name]);
@@ -562,7 +563,7 @@ async fn an_image_goes_through_an_archive_and_through_docker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_processes_share_a_store() {
     let Some(host) = Host::new().await else { return };
-    let directory = host._directory.path().to_owned();
+    let directory = host.directory.path().to_owned();
     let base = host.base.id.clone();
     let work = |number: usize| {
         let (directory, base) = (directory.clone(), base.clone());
@@ -638,7 +639,7 @@ async fn a_person_gets_a_terminal_in_a_container() {
         format!("{} --exact features::embedded::attached --nocapture", std::env::current_exe().unwrap().display());
     let mut session = Command::new("script")
         .args(["-qec", &inner, "/dev/null"])
-        .env("SLIPWAY_TEST_ATTACHED", host._directory.path())
+        .env("SLIPWAY_TEST_ATTACHED", host.directory.path())
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -664,4 +665,20 @@ async fn attached() {
     let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
     runtime.run(&container, &mut sink).await.unwrap();
     println!("kept: {text}");
+}
+
+#[tokio::test]
+async fn an_image_may_have_many_layers() {
+    let Some(host) = Host::new().await else { return };
+    let mut image = host.base.clone();
+    for number in 0..130 {
+        let layer: Vec<Entry> = vec![file("last", "x"), file(&format!("layers/{number:03}"), "x")];
+        image = host.runtime.append(Some(&image.id), Some(Arc::new(layer)), &ImageChange::default()).await.unwrap();
+    }
+    let container = host.runtime.create(&image.id, None, &script("c1", "ls /layers | wc -l")).await.unwrap();
+    let mut text = String::new();
+    let mut sink = |_, bytes: &[u8]| text.push_str(&String::from_utf8_lossy(bytes));
+    host.runtime.run(&container, &mut sink).await.unwrap();
+    assert_eq!(text.trim(), "130");
+    assert_eq!(paths(&host, &image, "/layers").await.unwrap().len(), 131);
 }

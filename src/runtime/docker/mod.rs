@@ -36,6 +36,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(10);
 /// How long the engine may work before it starts to answer: a commit of many gigabytes answers when it is done.
 const ANSWER: Duration = Duration::from_secs(4 * 3600);
 
+/// How long clearing what others left may hold up a start.
+const CLEARING: Duration = Duration::from_secs(1);
+
 /// What a [`DockerRuntime`] needs to know.
 #[derive(Clone)]
 pub struct DockerOptions {
@@ -64,7 +67,8 @@ pub struct DockerRuntime {
 }
 
 impl DockerRuntime {
-    /// Connects and agrees on an API version. Fails when no engine answers within ten seconds.
+    /// Connects, agrees on an API version and clears what dead processes left, as far as a second goes. Fails when no engine
+    /// answers within ten seconds.
     pub async fn connect(options: DockerOptions) -> Result<Self, DockerError> {
         let host = options.host.unwrap_or_else(|| DEFAULT_HOST.to_owned());
         let unreachable = |reason: String| DockerError::Unreachable { host: host.clone(), reason };
@@ -76,7 +80,7 @@ impl DockerRuntime {
             .map_err(|error| unreachable(error::text(&error)))?;
         let owner = Owner::of_this_process();
         let DockerOptions { docker_config, tmp_dir, clock, .. } = options;
-        Ok(Self {
+        let runtime = Self {
             docker,
             host,
             docker_config,
@@ -86,7 +90,10 @@ impl DockerRuntime {
             accounts: Mutex::default(),
             listed: Mutex::default(),
             wants_whole_archives: AtomicBool::new(false),
-        })
+        };
+        // What is not cleared now is cleared another time; it is in nobody's way.
+        let _ = tokio::time::timeout(CLEARING, runtime.reap()).await;
+        Ok(runtime)
     }
 
     /// Whether the engine still answers.

@@ -78,10 +78,11 @@ impl DockerRuntime {
     }
 }
 
+/// The machine's id and name (clones of a machine share the id) and our pid namespace.
 fn place() -> String {
-    let machine = ["/etc/machine-id", "/proc/sys/kernel/hostname"].iter().find_map(|path| first_word(path));
+    let word = |path| first_word(path).unwrap_or_else(|| "unknown".to_owned());
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    format!("{}/{}", machine.unwrap_or_else(|| "unknown".to_owned()), namespace.display())
+    format!("{}/{}/{}", word("/etc/machine-id"), word("/proc/sys/kernel/hostname"), namespace.display())
 }
 
 fn boot() -> String {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::images::{self, Images};
 use super::snapshot;
-use super::store::{Blob, ImageRecord, LayerId};
+use super::store::{Blob, ImageRecord, LayerId, Temporary};
 use crate::error::Error;
 use crate::ids::{Digest, ImageId};
 use crate::layer::{Content, Entry, EntryKind, LayerReader, Limits, write_tar};
@@ -37,7 +37,7 @@ pub fn import(images: &Images, file: &Path, name: &str) -> anyhow::Result<ImageD
 }
 
 /// Copies a stream into a file that [`import`] can read.
-pub fn spool(images: &Images, mut stream: impl Read) -> anyhow::Result<PathBuf> {
+pub fn spool(images: &Images, mut stream: impl Read) -> anyhow::Result<Temporary> {
     let path = images.store.temporary()?;
     io::copy(&mut stream, &mut File::create_new(&path)?)?;
     Ok(path)

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Map, Value, json};
 
@@ -119,14 +121,7 @@ impl Images {
 
     /// The directories of all layers, top first; made where they are missing.
     pub fn trees(&self, record: &ImageRecord) -> anyhow::Result<Vec<PathBuf>> {
-        let missing: BTreeSet<&LayerId> = record.layers.iter().filter(|layer| !self.store.has_tree(layer)).collect();
-        let results: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
-            let unpack = |layer| scope.spawn(move || snapshot::ensure_tree(&self.store, layer, self.marks));
-            let threads: Vec<_> = missing.into_iter().map(unpack).collect();
-            let panicked = |_| Err(anyhow::anyhow!("a thread that unpacks a layer has panicked"));
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-        });
-        results.into_iter().collect::<anyhow::Result<()>>()?;
+        self.unpack_missing(record)?;
         // A layer that stands twice is hidden, the lower time, by itself; an overlay refuses it.
         let mut seen = BTreeSet::new();
         let layers = record.layers.iter().rev().filter(|layer| seen.insert(*layer));
@@ -135,6 +130,25 @@ impl Images {
             trees.push(self.empty_tree()?);
         }
         Ok(trees)
+    }
+
+    /// Makes the directories that are missing, as many at a time as there are cores.
+    fn unpack_missing(&self, record: &ImageRecord) -> anyhow::Result<()> {
+        let missing: BTreeSet<&LayerId> = record.layers.iter().filter(|layer| !self.store.has_tree(layer)).collect();
+        let missing: Vec<&LayerId> = missing.into_iter().collect();
+        let next = AtomicUsize::new(0);
+        let unpack = || -> anyhow::Result<()> {
+            while let Some(layer) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                snapshot::ensure_tree(&self.store, layer, self.marks)?;
+            }
+            Ok(())
+        };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..cores.min(missing.len())).map(|_| scope.spawn(unpack)).collect();
+            let panicked = |_| Err(anyhow::anyhow!("a thread that unpacks a layer has panicked"));
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(panicked))
+        })
     }
 
     /// The files of an image that has no layer.

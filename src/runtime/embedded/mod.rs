@@ -108,9 +108,7 @@ impl EmbeddedRuntime {
                 return archive::import(&images, &file, &name);
             }
             let spooled = archive::spool(&images, std::io::stdin().lock())?;
-            let imported = archive::import(&images, &spooled, &name);
-            let _ = std::fs::remove_file(&spooled);
-            imported
+            archive::import(&images, &spooled, &name)
         };
         self.with_images(import).await
     }

@@ -86,6 +86,31 @@ struct Described {
     size: u64,
 }
 
+/// A path for something half-made. What is still there when this is dropped is removed: a full disk does not stay full.
+#[derive(Debug)]
+pub struct Temporary(PathBuf);
+
+impl std::ops::Deref for Temporary {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl AsRef<Path> for Temporary {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed now, the next process that opens the store removes.
+        let _ = remove_tree(&self.0);
+    }
+}
+
 /// Held while the store is changed.
 pub struct StoreLock {
     _file: File,
@@ -163,11 +188,11 @@ impl Store {
     }
 
     /// A path in `tmp/` that nothing has; the name says who it belongs to.
-    pub fn temporary(&self) -> io::Result<PathBuf> {
+    pub fn temporary(&self) -> io::Result<Temporary> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let Owner { pid, started, boot } = Owner::current()?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        Ok(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{number}")))
+        Ok(Temporary(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{number}"))))
     }
 
     /// Waits for the right to add to the store, together with others.
