@@ -17,6 +17,8 @@ use slipway::runtime::{
 };
 use slipway::sys::clock::Clock;
 
+use crate::support::program::Program;
+
 const BUSYBOX: &str = "/bin/busybox";
 
 /// A store of its own with one image, a busybox.
@@ -131,9 +133,31 @@ async fn streams_and_exit_codes_are_those_of_the_command() {
     let (exit, _) = host.run(script("c2", "exit 42")).await;
     assert_eq!(exit.code, 42);
     let missing = ContainerSpec { name: "c3".to_owned(), command: vec!["nothing".to_owned()], ..Default::default() };
-    let (exit, text) = host.run(missing).await;
-    assert_eq!(exit.code, 127);
-    assert_eq!(text, "slipway: cannot execute `nothing`: No such file or directory\n");
+    let container = host.runtime.create(&host.base.id, None, &missing).await.unwrap();
+    let error = host.runtime.run(&container, &mut |_, _: &[u8]| {}).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot execute `nothing` in the container: No such file or directory");
+    let error = host.runtime.start(&container).await.unwrap_err();
+    assert_eq!(error.to_string(), "cannot execute `nothing` in the container: No such file or directory");
+}
+
+#[tokio::test]
+async fn an_image_that_nobody_has_named_yet_outlives_what_others_do() {
+    let Some(host) = Host::new().await else { return };
+    let change = ImageChange::default();
+    let append = || host.runtime.append(Some(&host.base.id), None, &change);
+    let (mine, other) = (append().await.unwrap(), append().await.unwrap());
+    assert_ne!(mine.id, other.id, "equal, but each its own");
+    host.runtime.tag(&other.id, "other:1").await.unwrap();
+    let root = host.directory.path();
+    std::os::unix::fs::symlink("state", root.join("embedded")).unwrap();
+    let command = |args: &[&str]| {
+        let output = Program::new(args).env("SLIPWAY_STATE_DIR", root).env("SLIPWAY_RUNTIME", "embedded").run();
+        assert_eq!(output.code, 0, "{output:?}");
+    };
+    command(&["image", "rm", "other:1"]);
+    command(&["image", "ls"]);
+    assert!(host.runtime.inspect(other.id.as_str()).await.unwrap().is_none());
+    assert_eq!(host.runtime.inspect(mine.id.as_str()).await.unwrap(), Some(mine));
 }
 
 fn quiet(_: &str, _: u64, _: Option<u64>) {}

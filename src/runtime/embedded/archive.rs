@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::images::{self, Images};
 use super::snapshot;
-use super::store::{Blob, ImageRecord, LayerId, Temporary};
+use super::store::{self, Blob, ImageRecord, LayerId, Temporary};
 use crate::error::Error;
 use crate::ids::{Digest, ImageId};
 use crate::layer::{Content, Entry, EntryKind, LayerReader, Limits, write_tar};
@@ -30,8 +30,9 @@ pub fn import(images: &Images, file: &Path, name: &str) -> anyhow::Result<ImageD
         None => import_root(images, file)?,
     };
     let id = images.store.add_image(id, &record)?;
+    let former = images.store.tag(&id, name)?;
     drop(lock);
-    images.tag(&id, name)?;
+    images.drop_unused(former.as_ref())?;
     let names = images.store.names_of(&id)?;
     Ok(record.describe(id, names))
 }
@@ -105,6 +106,7 @@ fn import_root(images: &Images, file: &Path) -> anyhow::Result<(Option<ImageId>,
         history: vec![images::history(created, false)],
         created,
         size: layer_record.size,
+        nonce: Some(store::nonce()?),
         ..images::scratch()
     };
     Ok((None, record))
@@ -184,6 +186,7 @@ impl ConfigFile {
             platform,
             created: created.map_or(0, jiff::Timestamp::as_millisecond),
             size,
+            nonce: None,
         }
     }
 }

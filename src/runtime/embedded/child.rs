@@ -8,12 +8,13 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -26,6 +27,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -72,6 +74,8 @@ pub enum Outcome {
     Exited { code: i32, out_of_memory: bool },
     /// It runs, detached.
     Started,
+    /// The container was ready, but its command cannot be executed in it.
+    NotExecuted { program: String, reason: String },
     /// This step failed; the container never ran.
     Failed { step: String, message: String },
 }
@@ -135,10 +139,11 @@ fn run(launch: &Launch, lifeline: &UnixStream, stdio: Stdio) -> Result<Outcome, 
     let config = serde_json::to_vec(&launch.config).step("encode the configuration")?;
     fs::write(run.join("config.json"), config).step("write the configuration")?;
     let console = terminal::Console::wanted(&launch.config, &run).step("prepare the terminal")?;
+    let (verdict, report) = pipe_with(PipeFlags::CLOEXEC).step("make a pipe")?;
     let builder = ContainerBuilder::new("c".to_owned(), SyscallType::default())
         .with_root_path(run.join("state"))
         .step("prepare the container")?
-        .with_executor(Guarded)
+        .with_executor(Guarded { report: Arc::new(report) })
         .with_console_socket(console.as_ref().map(|console| console.path.clone()));
     let terminal_in = stdio.stdin.try_clone().step("copy a descriptor")?;
     let terminal_out = stdio.stdout.try_clone().step("copy a descriptor")?;
@@ -162,13 +167,18 @@ fn run(launch: &Launch, lifeline: &UnixStream, stdio: Stdio) -> Result<Outcome, 
         }
         (None, Ends::WhenTold) => Until::Told(lifeline, &launch.directory),
     };
-    let ended = supervise(&mut container, until);
+    let ended = supervise(&mut container, verdict, until);
     let group = launch.config.pointer("/linux/cgroupsPath").and_then(Value::as_str);
     let out_of_memory = group.is_some_and(cgroup::was_out_of_memory);
     // Everything in it is dead; what is left are cgroup directories, which the next sweep removes if this fails.
     let _ = container.delete(true);
-    let code = ended?;
-    Ok(Outcome::Exited { code, out_of_memory })
+    match ended? {
+        Ended::Exited(code) => Ok(Outcome::Exited { code, out_of_memory }),
+        Ended::NotExecuted(reason) => {
+            let program = launch.config.pointer("/process/args/0").and_then(Value::as_str).unwrap_or_default();
+            Ok(Outcome::NotExecuted { program: program.to_owned(), reason })
+        }
+    }
 }
 
 /// Takes the lock of a container, or waits for it: while it is held, something may run there.
@@ -248,14 +258,29 @@ enum Until<'a> {
     Told(&'a UnixStream, &'a Path),
 }
 
-/// Starts the container and waits for its end, or ends it.
-fn supervise(container: &mut Container, until: Until<'_>) -> Result<i32, Failure> {
+/// How the first process of a container ended.
+enum Ended {
+    /// With this code, or 128 + signal.
+    Exited(i32),
+    /// Before it became what it was to be.
+    NotExecuted(String),
+}
+
+/// Starts the container and waits for its end, or ends it. `verdict` tells whether the command was executed.
+fn supervise(container: &mut Container, verdict: OwnedFd, until: Until<'_>) -> Result<Ended, Failure> {
     let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
     let pid = pid.ok_or(("start the container", "it has no process".to_owned()))?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step("watch the container")?;
     if let Err(error) = container.start() {
         let _ = rustix::process::kill_process(pid, Signal::KILL);
         return Err(("start the container", chain(&error)));
+    }
+    // Ends when the command is executed, or its process is gone.
+    let mut refused = String::new();
+    fs::File::from(verdict).read_to_string(&mut refused).step("start the container")?;
+    if !refused.is_empty() {
+        let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        return Ok(Ended::NotExecuted(refused));
     }
     let waited = match until {
         Until::Lifeline(lifeline) => wait_for_end(&process, lifeline),
@@ -272,7 +297,7 @@ fn supervise(container: &mut Container, until: Until<'_>) -> Result<i32, Failure
         .1;
     waited.step("wait for the container")?;
     let signal = status.terminating_signal().map(|signal| 128 + signal);
-    Ok(status.exit_status().or(signal).unwrap_or(255))
+    Ok(Ended::Exited(status.exit_status().or(signal).unwrap_or(255)))
 }
 
 /// Makes this process the owner of a container, then tells the launcher that it may go. Gives where signals to end arrive.
@@ -320,7 +345,10 @@ fn wait(watched: &mut [PollFd<'_>], timeout: Option<&Timespec>) -> io::Result<()
 
 /// Executes the job so that it dies with us.
 #[derive(Clone)]
-struct Guarded;
+struct Guarded {
+    /// Takes the reason when it cannot be executed, and is closed when it is.
+    report: Arc<OwnedFd>,
+}
 
 impl Executor for Guarded {
     fn validate(&self, _: &Spec) -> Result<(), ExecutorValidationError> {
@@ -328,15 +356,14 @@ impl Executor for Guarded {
             .map_err(|error| ExecutorValidationError::ArgValidationError(error.to_string()))
     }
 
-    /// Returns only with an error. A program that is not there, or is none, ends with a shell's codes for that.
+    /// Returns only with an error.
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let arguments = spec.process().as_ref().and_then(|process| process.args().clone()).unwrap_or_default();
         let arguments: Vec<CString> =
             arguments.into_iter().map(CString::new).collect::<Result<_, _>>().map_err(|_| ExecutorError::InvalidArg)?;
         let program = arguments.first().ok_or(ExecutorError::InvalidArg)?;
         let Err(error) = nix::unistd::execvp(program, &arguments);
-        eprintln!("slipway: cannot execute `{}`: {}", program.to_string_lossy(), error.desc());
-        let missing = matches!(error, nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR);
-        std::process::exit(if missing { 127 } else { 126 });
+        let _ = rustix::io::write(&self.report, error.desc().as_bytes());
+        std::process::exit(127);
     }
 }

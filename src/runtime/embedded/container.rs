@@ -138,6 +138,9 @@ impl Running {
         self.child.wait().await?;
         match serde_json::from_slice(answer) {
             Ok(Outcome::Exited { code, out_of_memory }) => Ok(ExitStatus { code, out_of_memory }),
+            Ok(Outcome::NotExecuted { program, reason }) => {
+                Err(Error::user(format!("cannot execute `{program}` in the container: {reason}")).into())
+            }
             Ok(Outcome::Failed { step, message }) => Err(Error::environment(format!("cannot {step}: {message}"))
                 .hint("`slipway host doctor` tells what this host lacks for containers without a daemon")
                 .into()),

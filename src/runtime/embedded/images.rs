@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::marks::Marks;
 use super::merged::{Merged, MergedSource, relative};
 use super::snapshot;
-use super::store::{ImageRecord, LayerId, LayerRecord, Store};
+use super::store::{self, ImageRecord, LayerId, LayerRecord, Store};
 use crate::error::Error;
 use crate::ids::ImageId;
 use crate::layer::LayerSource;
@@ -63,14 +63,15 @@ impl Images {
     ) -> anyhow::Result<ImageDescription> {
         let _lock = self.store.lock_to_add()?;
         let layer = layer.map(|layer| snapshot::keep_entries(&self.store, layer)).transpose()?;
-        self.derive(parent, layer, change)
+        self.derive(parent, layer.as_slice(), change)
     }
 
-    /// A new image of a parent, a layer that is in the store and a change. The caller holds the lock to add.
+    /// A new image of a parent, layers that are in the store and a change: never one that is there already, or whoever drops
+    /// the one would drop the other. The caller holds the lock to add.
     pub fn derive(
         &self,
         parent: Option<&ImageId>,
-        layer: Option<(LayerId, LayerRecord)>,
+        layers: &[(LayerId, LayerRecord)],
         change: &ImageChange,
     ) -> anyhow::Result<ImageDescription> {
         let mut record = match parent {
@@ -79,9 +80,13 @@ impl Images {
         };
         record.created = self.clock.now();
         record.config = record.config.changed(change);
-        record.history.push(history(record.created, layer.is_none()));
-        if let Some((id, layer)) = layer {
-            record.layers.push(id);
+        record.nonce = Some(store::nonce()?);
+        if layers.is_empty() {
+            record.history.push(history(record.created, true));
+        }
+        for (id, layer) in layers {
+            record.history.push(history(record.created, false));
+            record.layers.push(id.clone());
             record.size += layer.size;
         }
         let id = self.store.add_image(None, &record)?;
@@ -90,10 +95,15 @@ impl Images {
 
     /// Gives an image a name. An image that loses its last name by that is dropped when nothing is made from it.
     pub fn tag(&self, id: &ImageId, name: &str) -> anyhow::Result<()> {
-        if let Some(former) = self.store.tag(id, name)? {
-            self.store.remove_unused(&self.store.lock_to_remove()?, &former)?;
+        self.drop_unused(self.store.tag(id, name)?.as_ref())
+    }
+
+    /// Drops an image that has lost a name, unless something else keeps it.
+    pub fn drop_unused(&self, image: Option<&ImageId>) -> anyhow::Result<()> {
+        match image {
+            Some(image) => self.store.remove_unused(&self.store.lock_to_remove()?, image),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub fn untag(&self, name: &str) -> anyhow::Result<()> {
@@ -179,6 +189,7 @@ pub fn scratch() -> ImageRecord {
         platform,
         created: 0,
         size: 0,
+        nonce: None,
     }
 }
 

@@ -17,6 +17,7 @@ use super::marks::Marks;
 use super::merged::{self, Merged};
 use super::overlay::Overlay;
 use super::spec::{self, Host};
+use super::store::{ImageRecord, LayerId, LayerRecord};
 use super::unpack::unpack;
 use super::{snapshot, user};
 use crate::error::Error;
@@ -29,7 +30,10 @@ use crate::runtime::{ContainerSpec, ImageChange, ImageDescription, Port};
 #[derive(Clone, Debug)]
 pub struct Prepared {
     pub id: ContainerId,
+    /// What it was made of.
     pub image: ImageId,
+    /// What it has changed so far, as far as that has been committed: layers on top of the image, bottom first.
+    committed: Vec<(LayerId, LayerRecord)>,
     pub spec: ContainerSpec,
     /// `containers/<id>`, with `upper` for its changes, and `points` for what mounts need to be there.
     pub directory: PathBuf,
@@ -68,7 +72,7 @@ pub fn create(
         }
         result => result?,
     }
-    Ok(Prepared { id, image: image.clone(), spec, directory, stop: Arc::default() })
+    Ok(Prepared { id, image: image.clone(), committed: Vec::new(), spec, directory, stop: Arc::default() })
 }
 
 /// The name of a container; a random one where none is given.
@@ -162,7 +166,7 @@ fn make_upper(directory: &Path, top: Option<&Path>) -> anyhow::Result<()> {
 impl Prepared {
     /// What the child is told to run `command` in it.
     pub fn launch(&self, images: &Images, host: Host, command: &[String], terminal: bool) -> anyhow::Result<Launch> {
-        let record = images.record(&self.image)?;
+        let record = self.record(images)?;
         let trees = images.trees(&record)?;
         let upper = self.directory.join("upper");
         let files = Merged::new([vec![upper.clone()], trees.clone()].concat(), images.marks);
@@ -220,21 +224,27 @@ impl Prepared {
         Ok(points)
     }
 
-    /// What has changed becomes a layer, and with the changed configuration an image, which the container is then one of.
+    /// All that has changed, and the changed configuration of the container's image, become an image. What has changed since
+    /// the commit before becomes a layer by moving, so the container continues on top of it.
     pub fn commit(&mut self, images: &Images, change: &ImageChange) -> anyhow::Result<ImageDescription> {
         let _lock = images.store.lock_to_add()?;
         let upper = self.directory.join("upper");
-        let layer = if merged::is_empty(&upper)? {
-            None
-        } else {
+        if !merged::is_empty(&upper)? {
             let kept = snapshot::keep_directory(&images.store, &upper, images.marks)?;
             make_upper(&self.directory, Some(&images.store.tree_dir(&kept.0)))?;
-            Some(kept)
-        };
-        let image = images.derive(Some(&self.image), layer, change)?;
+            self.committed.push(kept);
+        }
+        let image = images.derive(Some(&self.image), &self.committed, change)?;
+        // The newest has all layers that the container needs: it stays as long as the container does.
         images.store.replace(&self.directory.join("image"), image.id.as_str().as_bytes())?;
-        self.image = image.id.clone();
         Ok(image)
+    }
+
+    /// The image as it would be if it were committed now.
+    fn record(&self, images: &Images) -> anyhow::Result<ImageRecord> {
+        let mut record = images.record(&self.image)?;
+        record.layers.extend(self.committed.iter().map(|(id, _)| id.clone()));
+        Ok(record)
     }
 }
 

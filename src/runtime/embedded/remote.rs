@@ -125,8 +125,10 @@ impl Remote {
         let id = ImageId::from(manifest.config.digest.clone());
         let record = config.into_record(size);
         let id = store.add_image(Some(id), &record)?;
+        // Before the lock goes: somebody else may have added it first and drop it now.
+        let former = store.tag(&id, reference)?;
         drop(lock);
-        self.images.tag(&id, reference)?;
+        self.images.drop_unused(former.as_ref())?;
         store.remember_base(reference, &Remembered { manifest: named, image: id.clone() })?;
         let names = store.names_of(&id)?;
         Ok(record.describe(id, names))

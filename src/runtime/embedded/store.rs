@@ -76,6 +76,9 @@ pub struct ImageRecord {
     /// Milliseconds since 1970.
     pub created: i64,
     pub size: u64,
+    /// Makes the id of an image that was made here its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
 }
 
 /// The parts of a description that a list needs, so that a list reads one file.
@@ -124,10 +127,15 @@ impl LayerId {
 
     /// An id that no other layer has.
     pub fn random() -> io::Result<Self> {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        Ok(Self(hex(&bytes)))
+        nonce().map(Self)
     }
+}
+
+/// 64 hex digits that nobody else has.
+pub fn nonce() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(hex(&bytes))
 }
 
 impl std::fmt::Display for LayerId {
