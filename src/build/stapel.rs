@@ -17,7 +17,7 @@ use crate::git;
 use crate::ids::{ContainerId, ImageId};
 use crate::layer::LayerSource;
 use crate::runtime::{Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Mount, Network, TreeRequest};
-use crate::stage::{StageName, display_image, labels};
+use crate::stage::{StageDescription, StageName, display_image, labels};
 use crate::ui::Frame;
 
 /// Builds the stage and gives its image, not yet stored. `labels` go onto it.
@@ -28,7 +28,8 @@ pub async fn build(
     log: &Frame,
 ) -> anyhow::Result<ImageDescription> {
     let parent = parent(site, step, log).await?;
-    let change = ImageChange { labels: labels.labels, ..change(step, &parent)? };
+    let mut change = change(step, &parent)?;
+    change.labels.extend(labels.labels);
     let layer = layer(site, step, &parent.id, log).await?;
     match step.name.user_stage() {
         Some(_) => run_commands(site, step, &parent, layer, &change, log).await,
@@ -57,7 +58,8 @@ pub async fn base(site: &Site<'_>, reference: &str, latest: bool, log: &Frame) -
     let policy = if latest { BasePolicy::AskRegistry } else { BasePolicy::PreferLocal };
     let process = log.process(&format!("Base image {reference}"), crate::ui::Style::Normal);
     let progress = process.progress(reference);
-    let fetched = site.runtime.base(reference, policy, &|_, done, total| progress.set(done, total.unwrap_or(0))).await;
+    let on_progress = |_: &str, done, total: Option<u64>| progress.set(done, total.unwrap_or(0));
+    let fetched = site.unless_over(site.runtime.base(reference, policy, &on_progress)).await;
     drop(progress);
     match fetched {
         Ok(image) => {
@@ -134,6 +136,13 @@ async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow
     Ok(Some(Arc::new(git::merge(sources))))
 }
 
+/// The stage that an import takes its files from: the one it names, else the last.
+pub fn import_source<'a>(step: &Step<'a>, import: &Import) -> anyhow::Result<&'a StageDescription> {
+    let source = finished(step, &import.source)?;
+    let stage = import.stage.and_then(|stage| source.stage(crate::stage::stage_of(stage))).or(source.last());
+    Ok(&stage.context("an image has stages")?.description)
+}
+
 async fn imported(
     site: &Site<'_>,
     step: &Step<'_>,
@@ -144,9 +153,7 @@ async fn imported(
     let mut owners = Owners::new(site, parent);
     let mut sources: Vec<Arc<dyn LayerSource>> = Vec::new();
     for import in imports {
-        let source = finished(step, &import.source)?;
-        let stage = import.stage.and_then(|stage| source.stage(crate::stage::stage_of(stage))).or(source.last());
-        let image = &stage.context("an image has stages")?.description.image;
+        let image = &import_source(step, import)?.image;
         let owner = owners.resolve(&import.owner, &import.group).await?;
         let name = format!("import of {} from {}", import.add, display_image(&import.source));
         let request = TreeRequest { path: PathBuf::from(&import.add) };
@@ -247,11 +254,16 @@ async fn run_commands(
     };
     let container = site.runtime.create(&parent.id, layer, &spec).await?;
     let built = run_container(site, step, &container, change, log).await;
-    if built.is_err() && site.introspect.on_error() && !site.cancel.is_cancelled() {
-        introspect_failure(site, &container, parent, &spec, log).await?;
-    }
-    site.runtime.remove(&container).await?;
-    built
+    let introspected = match &built {
+        Err(_) if site.introspect.on_error() && !site.cancel.is_cancelled() => {
+            introspect_failure(site, &container, parent, &spec, log).await
+        }
+        _ => Ok(()),
+    };
+    let removed = site.runtime.remove(&container).await;
+    let image = built?;
+    introspected.and(removed)?;
+    Ok(image)
 }
 
 async fn run_container(
@@ -263,14 +275,10 @@ async fn run_container(
 ) -> anyhow::Result<ImageDescription> {
     let mut stream =
         log.stream(&crate::stage::display_name(&step.image.name, step.name), site.style(step.image.artifact));
-    let status = {
-        let mut output = |_, bytes: &[u8]| stream.write(bytes);
-        tokio::select! {
-            status = site.runtime.run(container, &mut output) => status?,
-            () = site.cancel.cancelled() => return Err(Error::new(crate::error::ErrorKind::Interrupted, "interrupted").into()),
-        }
-    };
+    let mut output = |_, bytes: &[u8]| stream.write(bytes);
+    let ended = site.unless_over(site.runtime.run(container, &mut output)).await;
     stream.finish();
+    let status = ended?;
     if status.out_of_memory {
         return Err(Error::user("container run failed: the commands used more memory than they may")
             .hint("the kernel ended them; give the host or the build more memory")
@@ -347,8 +355,18 @@ fn mount_section(
 /// once per base image.
 async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<Interpreter> {
     let base = &step.first.context("a user stage follows `from`")?.description.image;
+    let mut known = site.interpreters.lock().await;
+    if let Some(interpreter) = known.get(base) {
+        return Ok(interpreter.clone());
+    }
+    let interpreter = site.unless_over(look_for_interpreter(site, base, log)).await?;
+    known.insert(base.clone(), interpreter.clone());
+    Ok(interpreter)
+}
+
+async fn look_for_interpreter(site: &Site<'_>, base: &ImageId, log: &Frame) -> anyhow::Result<Interpreter> {
     for path in ["/bin/bash", "/usr/bin/bash"] {
-        if site.has_file(base, path).await? {
+        if site.runtime.tree(base, &TreeRequest { path: path.into() }).await?.is_some() {
             return Ok(Interpreter::Image(path.into()));
         }
     }

@@ -77,7 +77,11 @@ pub async fn run(args: RunArgs, app: &App) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     match ground.runtime.name() {
-        "docker" => docker_client(&line),
+        "docker" => {
+            // The process is the docker client's from here on; nothing of ours must be left for later.
+            drop(ground);
+            docker_client(&line)
+        }
         _ => embedded(&ground, &last.image, &run_options::parse(&options)?, command, app).await,
     }
 }

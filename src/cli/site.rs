@@ -109,7 +109,8 @@ impl Ground {
             introspect,
             on_missing,
             parallel,
-            files: Mutex::default(),
+            interpreters: Mutex::default(),
+            flights: Mutex::default(),
         }
     }
 }
