@@ -3,6 +3,7 @@
 //! `order` (which images) → `conveyor` (the walk through one) → `facts` (what a stage depends on) → `stapel` (a new stage)
 //! → `report`. Knows nothing of GitLab and of publishing.
 
+mod below;
 mod conveyor;
 pub mod explain;
 mod facts;
@@ -21,12 +22,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Image};
-use crate::ids::ImageId;
-use crate::runtime::{Runtime, TreeRequest};
+use crate::runtime::Runtime;
 use crate::stage::{StageName, display_image};
 use crate::storage::{LocalStages, records::Records};
 use crate::ui::{Frame, Style, words};
@@ -84,25 +83,11 @@ pub struct Site<'a> {
     pub on_missing: OnMissing,
     /// Images built at once; `None` is one after another.
     pub parallel: Option<usize>,
-    /// What is known of files in images, by image and path.
-    pub files: Mutex<BTreeMap<(ImageId, String), bool>>,
 }
 
 impl Site<'_> {
     fn style(&self, artifact: bool) -> Style {
         if artifact { Style::Artifact } else { Style::Image }
-    }
-
-    /// Whether an image has a file; asked once.
-    async fn has_file(&self, image: &ImageId, path: &str) -> anyhow::Result<bool> {
-        let key = (image.clone(), path.to_owned());
-        let mut files = self.files.lock().await;
-        if let Some(known) = files.get(&key) {
-            return Ok(*known);
-        }
-        let found = self.runtime.tree(image, &TreeRequest { path: path.into() }).await?.is_some();
-        files.insert(key, found);
-        Ok(found)
     }
 }
 

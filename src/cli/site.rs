@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tempfile::TempDir;
-use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
@@ -109,7 +108,6 @@ impl Ground {
             introspect,
             on_missing,
             parallel,
-            files: Mutex::default(),
         }
     }
 }
