@@ -63,6 +63,7 @@ job() { # job LOG: the example's Build job through config, prepare, run and clea
   local started=$EPOCHREALTIME
   "$slipway" exec Build \
     --variable "CI_REGISTRY=$registry" --variable "CI_REGISTRY_IMAGE=$registry/hello" --variable "BASE_IMAGE=slipway-demo/base:12" \
+    --variable "WERF_PUBLISH_REPORT_PATH=$work/report.json" \
     2>&1 | tee "$1"
   elapsed=$(awk -v a="$started" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
 }
@@ -78,8 +79,8 @@ git -c user.name=demo -c user.email=demo@example.com commit -qam "Change the pag
 job "$work/second.log"
 second_time=$elapsed
 
-tag=$(curl -fsS "http://$registry/v2/hello/web/tags/list" | tr -d '[]"{}' | tr ',' '\n' | sed 's/.*tags://' | tail -n 1)
-published=$(sed -n 's/.*image: \(.*\)/\1/p' "$work/second.log" | tr -d ' ↵' | tail -n 1)
+published=$(tr ',{' '\n\n' <"$work/report.json" | sed -n '/"WerfImageName":"web"/,/DockerTag/s/.*"DockerTag":"\([^"]*\)".*/\1/p')
+published=$registry/hello/web:${published:?no tag in the publish report}
 
 say "Running the published image as another host would"
 mkdir -p "$work/other-project"
@@ -88,7 +89,7 @@ project: hello-check
 configVersion: 1
 ---
 image: published
-from: $registry/hello/web:$tag
+from: $published
 YML
 export SLIPWAY_STATE_DIR=$work/other-host
 "$slipway" build --dir "$work/other-project" --stages-storage :local
@@ -100,4 +101,4 @@ say "Summary"
 printf '%-14s %s\n' \
   "first run" "$(count 'Building stage .*seconds' "$work/first.log") stages built, $(count 'Use cache image' "$work/first.log") reused, $first_time s" \
   "second run" "$(count 'Building stage .*seconds' "$work/second.log") stages built, $(count 'Use cache image' "$work/second.log") reused, $second_time s" \
-  "published" "$registry/hello/web:$tag"
+  "published" "$published"

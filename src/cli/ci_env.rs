@@ -102,6 +102,7 @@ impl Plan {
         let env = &app.env;
         let as_file = args.as_file || env.is_on("WERF_AS_FILE");
         let as_env_file = args.as_env_file || env.is_on("WERF_AS_ENV_FILE");
+        let output_file = args.output_file_path.as_ref().filter(|path| !path.as_os_str().is_empty());
         let script = script_shell(&args.shell)?;
         let home = args.home_dir.clone().filter(|_| env.get_os("WERF_HOME").is_none());
         let home = home.unwrap_or_else(|| app::werf_home(env));
@@ -112,7 +113,7 @@ impl Plan {
             shell: if as_env_file { Shell::EnvFile } else { script },
             echo: if app.verbose { Echo::Verbose } else { Echo::Silent },
             facts: Facts { tagging_strategy: args.tagging_strategy.parse()?, dialect, policies, ..Facts::default() },
-            target: match (as_file, as_env_file, &args.output_file_path) {
+            target: match (as_file, as_env_file, output_file) {
                 (true, true, _) => {
                     return Err(Error::usage("--as-file and --as-env-file exclude each other").into());
                 }

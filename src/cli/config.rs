@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::settings::Source;
 
 use super::app::{self, App};
-use super::flags::ProjectFlags;
+use super::flags::{PlaceFlags, ProjectFlags};
 use super::project::{self, Draft, Project};
 
 /// Show werf.yaml: rendered, or the names it declares
@@ -41,6 +41,9 @@ struct ShowArgs {
 struct RenderArgs {
     #[command(flatten)]
     project: ProjectFlags,
+    // Accepted as in werf 1.1; nothing is written here.
+    #[command(flatten)]
+    places: PlaceFlags,
     /// Only the sections of these images or artifacts; `~` is the image without a name
     #[arg(value_name = "IMAGE_NAME")]
     names: Vec<String>,
@@ -51,6 +54,9 @@ struct RenderArgs {
 struct ListArgs {
     #[command(flatten)]
     project: ProjectFlags,
+    // Accepted as in werf 1.1; nothing is written here.
+    #[command(flatten)]
+    places: PlaceFlags,
     /// Leave out artifacts
     #[arg(long)]
     images_only: bool,

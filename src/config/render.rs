@@ -25,7 +25,7 @@ pub struct Rendered {
     pub warnings: Vec<String>,
 }
 
-/// Renders the main file. `files` is the project; `environment` is what `env` reads.
+/// Renders the main file. `files` is the project; `environment` is what `env` reads, `now` what the functions for dates take for the present, in the local zone.
 ///
 /// # Errors
 /// [`Error::Template`], with the place in the main file or in one of the templates.
@@ -33,18 +33,22 @@ pub fn render(
     source: &Source,
     files: FileTree<'static>,
     environment: &BTreeMap<String, String>,
+    now: jiff::Zoned,
 ) -> Result<Rendered, Error> {
     let warnings = Rc::new(Warnings::default());
     let data = root_data(Rc::new(files), Rc::clone(&warnings));
-    let mut set = Set::new(Functions::standard(environment.clone()), Limits::default());
+    let mut set = Set::new(Functions::standard(environment.clone()).with_now(now), Limits::default());
     let templates = source.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let text = templates
-        .chain([(source.file.as_str(), source.text.as_str())])
+        .chain([(ROOT, source.text.as_str())])
         .try_for_each(|(name, text)| set.parse(name, text))
-        .and_then(|()| set.execute(&source.file, &data))
-        .map_err(|error| Error::Template { file: source.file.clone(), error })?;
+        .and_then(|()| set.execute(ROOT, &data))
+        .map_err(|error| Error::Template { file: source.file.clone(), error: error.renamed(ROOT, &source.file) })?;
     Ok(Rendered { text, warnings: warnings.take() })
 }
+
+/// What the main file is called among the templates.
+const ROOT: &str = "werfConfig";
 
 /// Which of the files under the templates directory are templates, in the order they are parsed: directory by directory,
 /// each by name. Of two definitions of one name the later wins.

@@ -106,27 +106,26 @@ async fn run_scripts(
         log.title(script.title);
         runner.run(attempt, script).await
     };
-    for script in script::scripts(job, place) {
+    for script in script::preparations(place) {
         let ended = run(&script).await?;
-        let is_user_script = script.sub_stage == "build_script";
-        let goes_on = matches!(ended, Ended::Well | Ended::Script(_)) && is_user_script;
-        if !goes_on {
-            if ended == Ended::Well {
-                continue;
-            }
+        if ended != Ended::Well {
             return Ok(ended);
         }
-        let status = if ended == Ended::Well { "success" } else { "failed" };
-        if let Some(script) = script::after_script(job, place, status) {
-            let after = run(&script).await?;
-            if matches!(after, Ended::TimedOut | Ended::Interrupted) {
-                return Ok(after);
-            }
-        }
-        run(&script::cleanup(place)).await?;
-        return Ok(ended);
     }
-    Ok(Ended::Well)
+    let ended = run(&script::build(job, place)).await?;
+    let status = match ended {
+        Ended::Well => "success",
+        Ended::Script(_) => "failed",
+        _ => return Ok(ended),
+    };
+    if let Some(script) = script::after_script(job, place, status) {
+        let after = run(&script).await?;
+        if matches!(after, Ended::TimedOut | Ended::Interrupted) {
+            return Ok(after);
+        }
+    }
+    run(&script::cleanup(place)).await?;
+    Ok(ended)
 }
 
 /// The job as GitLab would have sent it (spec/executor.md 5).

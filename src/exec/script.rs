@@ -30,8 +30,8 @@ pub enum Colours {
     Off,
 }
 
-/// The scripts up to the user's own, which end the job when they fail.
-pub fn scripts(job: &CiJob, place: &Place) -> Vec<Script> {
+/// What runs before the user's own script. When one fails the job has failed, and nothing else runs.
+pub fn preparations(place: &Place) -> [Script; 2] {
     let strategy = place.variables.iter().find(|variable| variable.name == "GIT_STRATEGY");
     let prepare = Script {
         sub_stage: "prepare_script",
@@ -43,13 +43,17 @@ pub fn scripts(job: &CiJob, place: &Place) -> Vec<Script> {
         title: "Getting source from Git repository",
         text: framed(&get_sources(place, strategy.is_none_or(|strategy| strategy.value != "none"))),
     };
+    [prepare, sources]
+}
+
+/// The user's own script.
+pub fn build(job: &CiJob, place: &Place) -> Script {
     let commands: Vec<&String> = job.before_script.iter().chain(&job.script).collect();
-    let build = Script {
+    Script {
         sub_stage: "build_script",
         title: "Executing \"step_script\" stage of the job script",
         text: user_script(&commands, place, &[]),
-    };
-    vec![prepare, sources, build]
+    }
 }
 
 /// What runs after the user's script, whatever became of it. `status` is `success` or `failed`.
@@ -58,10 +62,7 @@ pub fn after_script(job: &CiJob, place: &Place, status: &str) -> Option<Script> 
     (!commands.is_empty()).then(|| Script {
         sub_stage: "after_script",
         title: "Running after_script",
-        text: format!(
-            "echo 'Running after script...'\n{}",
-            user_script(&commands, place, &[("CI_JOB_STATUS", status)])
-        ),
+        text: user_script(&commands, place, &[("CI_JOB_STATUS", status)]),
     })
 }
 
@@ -170,7 +171,7 @@ mod tests {
         let commit = Commit::default();
         let place =
             Place { project_dir: directory.path(), commit: &commit, variables: &variables, colours: Colours::Off };
-        bash(&scripts(job, &place)[2].text)
+        bash(&build(job, &place).text)
     }
 
     fn job(before: &[&str], script: &[&str]) -> CiJob {
@@ -211,7 +212,7 @@ mod tests {
         let script = after_script(&job, &place, "failed").unwrap();
         let (code, output) = bash(&script.text);
         assert_eq!(code, Some(0));
-        assert_eq!(output, "Running after script...\n\u{1b}[32;1m$ echo $CI_JOB_STATUS\u{1b}[0;m\nfailed\n");
+        assert_eq!(output, "\u{1b}[32;1m$ echo $CI_JOB_STATUS\u{1b}[0;m\nfailed\n");
         assert_eq!(after_script(&CiJob::default(), &place, "success"), None);
     }
 }

@@ -19,8 +19,8 @@ pub enum ExecutorError {
     File { action: &'static str, path: PathBuf, source: io::Error },
     #[error("cannot write credentials for the job")]
     DockerConfig(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("job {job} is still at work in process {pid}, which does not end")]
-    Busy { job: u64, pid: u32 },
+    #[error("job {job} is still at work in processes {holders:?}, which do not end")]
+    Busy { job: u64, holders: Vec<u32> },
     #[error("no free directory for project {project}: all {count} are in use")]
     NoSlot { project: u64, count: usize },
     #[error("cannot start `{program}` for the script: {reason}")]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <state>/leases/j101-248bfa47.json    who the job is and which runner it belongs to
-//! <state>/jobs/j101-248bfa47/          lock, owner.json (the hook at work), bin/, tmp/, docker/
+//! <state>/jobs/j101-248bfa47/          lock (held by the hook at work), bin/, tmp/, docker/
 //! <state>/slots/p42-248bfa47/s0        link whose target is the job that uses <builds>/p42-248bfa47/s0
 //! ```
 
@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::process_table::{self, ProcessIdentity};
-use crate::sys::{files, remove};
+use crate::sys::remove;
 
 use super::error::{ExecutorError, file};
 use super::job::Job;
@@ -89,6 +89,10 @@ impl State {
     pub fn claim(&self, job: &Job) -> Result<(), ExecutorError> {
         let lease = Lease::new(job).map_err(ExecutorError::Processes)?;
         let path = self.lease_path(&lease.key);
+        let known = read_lease(&path).is_some_and(|known| known.runner == lease.runner && known.is_live());
+        if known {
+            return make_dir(&self.job_dir(&lease.key));
+        }
         make_dir(path.parent().unwrap_or(&self.state_dir))?;
         let text = serde_json::to_vec(&lease).map_err(io::Error::from);
         text.and_then(|text| write_lease(&path, &text)).map_err(file("write", &path))?;
@@ -138,16 +142,8 @@ impl State {
     fn lock_within(&self, job: u64, key: &str, patience: Duration) -> Result<JobLock, ExecutorError> {
         let directory = self.job_dir(key);
         let lock = File::create(directory.join("lock")).map_err(file("create", directory.join("lock")))?;
-        let owner = directory.join("owner.json");
         if !try_lock(&lock).map_err(file("lock", &directory))? {
-            take_over(&lock, &owner, job, patience)?;
-        }
-        let this = ProcessIdentity::of_this_process().map_err(ExecutorError::Processes)?;
-        let text = serde_json::to_vec(&this).map_err(io::Error::from);
-        match text.and_then(|text| files::replace(&owner, &text, 0o600)) {
-            // Whoever had the lock before us has removed the job.
-            Err(error) if error.kind() == NotFound => {}
-            result => result.map_err(file("write", &owner))?,
+            take_over(&lock, &directory, job, patience)?;
         }
         Ok(JobLock { _file: lock })
     }
@@ -213,9 +209,7 @@ impl State {
             if Instant::now() >= deadline {
                 break;
             }
-            let Some(lease) = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Lease>(&text).ok()) else {
-                continue;
-            };
+            let Some(lease) = read_lease(&path) else { continue };
             if !lease.is_live() && self.release_within(lease.job, &lease.key, REAP).is_ok_and(|released| released) {
                 reaped.push(lease.job);
             }
@@ -228,25 +222,27 @@ impl State {
     }
 }
 
-/// Ends the hook that holds the lock: it has written down who it is.
-fn take_over(lock: &File, owner: &Path, job: u64, patience: Duration) -> Result<(), ExecutorError> {
-    let mut pid = 0;
+/// Ends whoever has the lock open: an older hook of the job. A job cannot make us end anybody else.
+fn take_over(lock: &File, directory: &Path, job: u64, patience: Duration) -> Result<(), ExecutorError> {
+    let mut holders = Vec::new();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        if let Some(older) = fs::read(owner).ok().and_then(|text| serde_json::from_slice::<ProcessIdentity>(&text).ok())
-            && older.is_alive()
-        {
-            pid = older.pid;
+        holders = process_table::with_open(lock).map_err(ExecutorError::Processes)?;
+        for pid in &holders {
             let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
         }
         let deadline = Instant::now() + patience;
         while Instant::now() < deadline {
-            if try_lock(lock).map_err(file("lock", owner))? {
+            if try_lock(lock).map_err(file("lock", directory))? {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
-    Err(ExecutorError::Busy { job, pid })
+    Err(ExecutorError::Busy { job, holders })
+}
+
+fn read_lease(path: &Path) -> Option<Lease> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 const UNFINISHED: &str = "new";

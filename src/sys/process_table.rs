@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,24 @@ pub fn descendants() -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
+/// Every other process that has this very file open, as far as we may look.
+pub fn with_open(file: &fs::File) -> io::Result<Vec<u32>> {
+    let wanted = file.metadata()?;
+    let is_same = |entry: io::Result<fs::DirEntry>| {
+        let open = entry.and_then(|entry| fs::metadata(entry.path()));
+        open.is_ok_and(|open| (open.dev(), open.ino()) == (wanted.dev(), wanted.ino()))
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten();
+        if pid != std::process::id() && open.any(is_same) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
 /// Differs after every start of the system.
 fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
@@ -122,6 +141,17 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(!identity.is_alive());
+    }
+
+    #[test]
+    fn whoever_has_a_file_open_is_found() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(with_open(&file).unwrap(), [0u32; 0]);
+        let stdin = file.try_clone().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("100").stdin(stdin).spawn().unwrap();
+        assert_eq!(with_open(&file).unwrap(), [child.id()]);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub const ROWS: &[Row] = table! {
     "include" (Str, Any) => |engine, args| engine.include(args.str(0), args.any(1)),
     "tpl" (Str, Any) => |engine, args| engine.tpl(&args.str(0).into(), args.any(1)),
     "required" (Str, Any) => required,
-    "fromYaml" (Str) => |_, args| from_yaml(args),
-    "fromYamlArray" (Str) => |_, args| from_yaml_list(args),
+    "fromYaml" (Str) => from_yaml,
+    "fromYamlArray" (Str) => from_yaml_list,
     "toYaml" (Any) => |engine, args| Ok(Value::from(yaml::print(&engine.budget, args.any(0)).unwrap_or_default())),
     "mustToYaml" (Any) => |engine, args| text(yaml::print(&engine.budget, args.any(0))),
     "env" (Str) => |engine, args| Ok(Value::from(variable(engine, args.str(0)))),
@@ -101,11 +101,12 @@ fn position(index: &Value, length: usize, kind: &str) -> Result<usize, String> {
     }
 }
 
+/// There are no function values here, so there is nothing that could be called.
 fn call(_: &Engine<'_>, args: Args<'_>) -> Outcome {
-    Err(match args.any(0) {
-        Value::Nil => "call of nil".into(),
-        other => format!("non-function {} of type {}", "value", other.type_name()).into(),
-    })
+    match args.any(0) {
+        Value::Nil => Err("call of nil".into()),
+        other => Err(format!("non-function of type {}", other.type_name()).into()),
+    }
 }
 
 /// The kinds that can be compared; what differs in kind cannot.
@@ -165,7 +166,7 @@ fn equal(engine: &Engine<'_>, a: &Value, b: &Value) -> Result<bool, String> {
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Float(a), Value::Float(b)) => Ok(a == b),
         (Value::Str(a), Value::Str(b)) => Ok(a == b),
-        (Value::Object(_), Value::Object(_)) => a.deep_equal(b),
+        (Value::Object(_), Value::Object(_)) => a.deep_equal(b, &engine.budget),
         (Value::List(_) | Value::Map(_) | Value::Object(_), _) => Err(not_comparable(engine, a, b)),
         _ => Ok(integer(a) == integer(b)),
     }
@@ -257,19 +258,20 @@ fn required(_: &Engine<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// A map; bad YAML, or YAML that is no map, is an error.
-fn from_yaml(args: Args<'_>) -> Outcome {
-    match yaml::parse(args.str(0))? {
+fn from_yaml(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
+    match yaml::parse(&engine.budget, args.str(0))? {
         Value::Nil => Ok(Value::map()),
         map @ Value::Map(_) => Ok(map),
-        other => Err(format!("the YAML text is no map but a {}", other.kind()).into()),
+        Value::List(_) => Err("the YAML text is a list, not a map".into()),
+        other => Err(format!("the YAML text is a {}, not a map", other.kind()).into()),
     }
 }
 
-fn from_yaml_list(args: Args<'_>) -> Outcome {
-    match yaml::parse(args.str(0))? {
+fn from_yaml_list(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
+    match yaml::parse(&engine.budget, args.str(0))? {
         Value::Nil => Ok(Value::list(Vec::new())),
         list @ Value::List(_) => Ok(list),
-        other => Err(format!("the YAML text is no list but a {}", other.kind()).into()),
+        other => Err(format!("the YAML text is a {}, not a list", other.kind()).into()),
     }
 }
 

@@ -26,6 +26,18 @@ impl Deref for Error {
     }
 }
 
+impl Error {
+    /// The error with one template called otherwise, in the whole chain: as the user knows the file.
+    #[must_use]
+    pub fn renamed(mut self, name: &str, shown: &str) -> Self {
+        if self.0.name == name {
+            shown.clone_into(&mut self.0.name);
+        }
+        self.0.cause = self.0.cause.map(|cause| cause.renamed(name, shown));
+        self
+    }
+}
+
 /// What an [`Error`] knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

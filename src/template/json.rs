@@ -14,9 +14,10 @@ pub enum Style {
     Pretty,
 }
 
-pub fn parse(text: &str) -> Result<Value, String> {
+pub fn parse(budget: &Budget, text: &str) -> Result<Value, String> {
+    budget.spend(text.len() as u64)?;
     let json: serde_json::Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    Ok(Value::from_json(json))
+    Ok(Value::from(json))
 }
 
 pub fn print(budget: &Budget, value: &Value, style: Style) -> Result<String, String> {

@@ -6,6 +6,7 @@
 mod ast;
 mod builtins;
 mod error;
+mod eval;
 mod exec;
 mod functions;
 mod json;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 
-use super::limits::VALUE_DEPTH;
+use super::limits::{Budget, VALUE_DEPTH};
 
 /// A value. Cloning shares maps and lists.
 #[derive(Clone, Default)]
@@ -240,27 +240,14 @@ impl Value {
     /// Equality as `reflect.DeepEqual` has it: types count.
     ///
     /// # Errors
-    /// Values nested too deep, or a map inside itself.
-    pub fn deep_equal(&self, other: &Value) -> Result<bool, String> {
-        equal(self, other, 0)
-    }
-
-    /// A value from parsed JSON; numbers become floats, as in Go.
-    pub fn from_json(json: serde_json::Value) -> Self {
-        match json {
-            serde_json::Value::Null => Self::Nil,
-            serde_json::Value::Bool(value) => Self::Bool(value),
-            serde_json::Value::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
-            serde_json::Value::String(text) => Self::from(text),
-            serde_json::Value::Array(items) => Self::list(items.into_iter().map(Self::from_json).collect()),
-            serde_json::Value::Object(fields) => {
-                fields.into_iter().map(|(key, value)| (key, Self::from_json(value))).collect()
-            }
-        }
+    /// Values nested too deep, a map inside itself, or more work than the budget has.
+    pub(super) fn deep_equal(&self, other: &Value, budget: &Budget) -> Result<bool, String> {
+        equal(self, other, budget, 0)
     }
 }
 
-fn equal(a: &Value, b: &Value, depth: usize) -> Result<bool, String> {
+fn equal(a: &Value, b: &Value, budget: &Budget, depth: usize) -> Result<bool, String> {
+    budget.spend(1)?;
     if depth > VALUE_DEPTH {
         return Err(too_deep());
     }
@@ -279,7 +266,7 @@ fn equal(a: &Value, b: &Value, depth: usize) -> Result<bool, String> {
                 return Ok(true);
             }
             for (a, b) in a.items().iter().zip(b.items()) {
-                if !equal(a, b, depth + 1)? {
+                if !equal(a, b, budget, depth + 1)? {
                     return Ok(false);
                 }
             }
@@ -293,7 +280,7 @@ fn equal(a: &Value, b: &Value, depth: usize) -> Result<bool, String> {
                 return Ok(false);
             }
             for ((a_key, a), (b_key, b)) in a.entries().iter().zip(&b.entries()) {
-                if a_key != b_key || !equal(a, b, depth + 1)? {
+                if a_key != b_key || !equal(a, b, budget, depth + 1)? {
                     return Ok(false);
                 }
             }
@@ -333,6 +320,22 @@ impl From<Rc<str>> for Value {
     }
 }
 
+/// Numbers become floats, as in Go.
+impl From<serde_json::Value> for Value {
+    fn from(json: serde_json::Value) -> Self {
+        match json {
+            serde_json::Value::Null => Self::Nil,
+            serde_json::Value::Bool(value) => Self::Bool(value),
+            serde_json::Value::Number(number) => Self::Float(number.as_f64().unwrap_or_default()),
+            serde_json::Value::String(text) => Self::from(text),
+            serde_json::Value::Array(items) => Self::list(items.into_iter().map(Self::from).collect()),
+            serde_json::Value::Object(fields) => {
+                fields.into_iter().map(|(key, value)| (key, Self::from(value))).collect()
+            }
+        }
+    }
+}
+
 impl<K: Into<Rc<str>>> FromIterator<(K, Value)> for Value {
     fn from_iter<I: IntoIterator<Item = (K, Value)>>(entries: I) -> Self {
         let map = Map::new(Element::Any);
@@ -367,7 +370,8 @@ mod tests {
         let (a, b) = (Map::new(Element::Any), Map::new(Element::Any));
         a.set("self", Value::Map(a.clone()));
         b.set("self", Value::Map(b.clone()));
-        assert_eq!(Value::Map(a.clone()).deep_equal(&Value::Map(b)), Err(too_deep()));
+        let budget = Budget::new(crate::template::Limits::default());
+        assert_eq!(Value::Map(a.clone()).deep_equal(&Value::Map(b), &budget), Err(too_deep()));
         a.remove("self");
     }
 }

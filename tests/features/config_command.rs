@@ -71,7 +71,7 @@ fn a_variable_set_to_nothing_is_not_set() {
 fn list_shows_images_then_dockerfiles_then_artifacts() {
     let project = Project::new(IMAGES);
     assert_eq!(printed(&project.run(&["list"])), "web\nworker\nsite\nassets\n");
-    assert_eq!(printed(&project.run(&["list", "--images-only"])), "web\nworker\nsite\n");
+    assert_eq!(printed(&project.run(&["list", "--images-only", "--tmp-dir", "/tmp"])), "web\nworker\nsite\n");
     assert_eq!(printed(&Project::new(&format!("{META}image: ~\nfrom: debian:12\n")).run(&["list"])), "~\n");
     let json: serde_json::Value = serde_json::from_str(printed(&project.run(&["list", "--output", "json"]))).unwrap();
     assert_eq!(json[2], serde_json::json!({ "name": "site", "kind": "dockerfile" }));
@@ -247,7 +247,7 @@ fn a_mistake_in_a_template_has_its_place() {
         output.stderr
     };
     insta::assert_snapshot!(told(&Project::new(&format!("{META}image: {{{{ .Files.Get }}}}\n"))), @r#"
-    Error: cannot parse config werf.yaml: template: werf.yaml:4:16: executing "werf.yaml" at <.Files.Get>: error calling Get: `.Files.Get` takes one argument, got 0
+    Error: cannot parse config werf.yaml: template: werf.yaml:4:16: executing "werfConfig" at <.Files.Get>: error calling Get: `.Files.Get` takes one argument, got 0
      --> werf.yaml:4:17
       |
     4 | image: {{ .Files.Get }}
@@ -263,14 +263,14 @@ fn a_mistake_in_a_template_has_its_place() {
     let project = Project::new(&format!("{META}{{{{ include \"part.tmpl\" . }}}}\n"));
     let project = project.file(".werf/part.tmpl", "image: web\nfrom: {{ index .Files 1 }}\n");
     insta::assert_snapshot!(told(&project), @r#"
-    Error: cannot parse config werf.yaml: template: werf.yaml:4:3: executing "werf.yaml" at <include "part.tmpl" .>: error calling include: template: part.tmpl:2:9: executing "part.tmpl" at <index .Files 1>: error calling index: can't index item of type config.files
+    Error: cannot parse config werf.yaml: template: werf.yaml:4:3: executing "werfConfig" at <include "part.tmpl" .>: error calling include: template: part.tmpl:2:9: executing "part.tmpl" at <index .Files 1>: error calling index: can't index item of type config.files
      --> part.tmpl:2:10
       |
     2 | from: {{ index .Files 1 }}
       |          ^
     "#);
     insta::assert_snapshot!(told(&Project::new("{{ .Files.Get \"../../etc/passwd\" }}")), @r#"
-    Error: cannot parse config werf.yaml: template: werf.yaml:1:9: executing "werf.yaml" at <.Files.Get>: error calling Get: the path `../../etc/passwd` leaves the project directory
+    Error: cannot parse config werf.yaml: template: werf.yaml:1:9: executing "werfConfig" at <.Files.Get>: error calling Get: the path `../../etc/passwd` leaves the project directory
      --> werf.yaml:1:10
       |
     1 | {{ .Files.Get "../../etc/passwd" }}

@@ -8,6 +8,7 @@ mod exec;
 mod executor;
 mod git;
 mod git_patch_property;
+mod gitlab_runner;
 mod layer;
 mod multiwerf;
 mod registry;

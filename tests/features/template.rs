@@ -22,7 +22,10 @@ impl Case {
 
     fn render(&self) -> Result<String, String> {
         let data = match self.section("data") {
-            Some(json) => Value::from_json(serde_json::from_str(json).expect("data of a case is JSON")),
+            Some(json) => {
+                let data: serde_json::Value = serde_json::from_str(json).expect("data of a case is JSON");
+                Value::from(data)
+            }
             None => Value::map(),
         };
         let mut set = Set::new(functions(), Limits::default());
@@ -104,6 +107,56 @@ fn dates_are_gos() {
     check("dates.txt");
 }
 
+fn render(text: &str) -> Result<String, String> {
+    let mut functions = functions();
+    functions.add("shout", |args| match args {
+        [Value::Str(text)] => Ok(Value::from(format!("{text}!"))),
+        _ => Err("`shout` takes one text".to_owned()),
+    });
+    let mut set = Set::new(functions, Limits::default());
+    let result = set.parse("main", text).and_then(|()| set.execute("main", &Value::map()));
+    result.map_err(|error| error.to_string())
+}
+
+#[test]
+fn yaml_is_read_and_written() {
+    for (text, expected) in [
+        (r#"{{ (fromYaml "a: {b: [1, x]}").a.b }}"#, "[1 x]"),
+        (r#"{{ fromYaml "" }}"#, "map[]"),
+        (r#"{{ fromYamlArray "[a, 1000000]" }}"#, "[a 1e+06]"),
+        (r#"{{ dict "b" (list 1 "x") "a" 2.5 | toYaml | nindent 2 }}"#, "\n  a: 2.5\n  b:\n  - 1\n  - x"),
+    ] {
+        assert_eq!(render(text).as_deref(), Ok(expected), "{text}");
+    }
+    let errors = [r#"{{ fromYaml "a: [" }}"#, r#"{{ fromYaml "- a" }}"#, r#"{{ fromYamlArray "a: 1" }}"#]
+        .map(|text| render(text).expect_err(text));
+    insta::assert_snapshot!(errors.join("\n"), @r#"
+    template: main:1:3: executing "main" at <fromYaml "a: [">: error calling fromYaml: did not find expected node content at line 2 column 1, while parsing a flow node
+    template: main:1:3: executing "main" at <fromYaml "- a">: error calling fromYaml: the YAML text is a list, not a map
+    template: main:1:3: executing "main" at <fromYamlArray "a: 1">: error calling fromYamlArray: the YAML text is a map, not a list
+    "#);
+}
+
+#[test]
+fn a_caller_adds_functions() {
+    assert_eq!(render(r#"{{ "a" | shout | upper }}"#).as_deref(), Ok("A!"));
+    let errors = [r#"{{ shout }}"#, r#"{{ shouts "a" }}"#].map(|text| render(text).expect_err(text));
+    insta::assert_snapshot!(errors.join("\n"), @r#"
+    template: main:1:3: executing "main" at <shout>: error calling shout: `shout` takes one text
+    template: main:1: function "shouts" not defined
+    "#);
+}
+
+/// Only what was handed in is seen, never the process's own environment.
+#[test]
+fn the_environment_is_what_was_handed_in() {
+    assert!(std::env::var_os("PATH").is_some());
+    assert_eq!(
+        render(r#"[{{ env "HOME" }}][{{ env "PATH" }}][{{ expandenv "$PATH" }}]"#).as_deref(),
+        Ok("[/home/u][][]")
+    );
+}
+
 /// Renders with tight limits on a thread with a small stack, as tokio's are.
 fn render_hostile(text: &str) -> Result<String, String> {
     let text = text.to_owned();
@@ -149,6 +202,12 @@ fn bombs_are_refused() {
         r#"{{ $a := dict }}{{ $b := dict }}{{ $_ := set $a "x" $a }}{{ $_ := set $b "x" $b }}{{ merge $a $b }}"#,
         r#"{{ regexMatch "((((a{900}){900}){900}){900})" "a" | ternary "" (mustRegexMatch "((((a{900}){900}){900}){900})" "a") }}"#,
         "{{ fromYaml \"a: &a [x,x,x,x,x,x,x,x,x]\\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\\nf: &f [*e,*e,*e,*e,*e,*e,*e,*e,*e]\\ng: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\" }}",
+        r#"{{ $a := list 1 }}{{ $b := list 1 }}{{ range 100 }}{{ $a = list $a $a }}{{ $b = list $b $b }}{{ end }}{{ deepEqual $a $b }}"#,
+        r#"{{ $l := until 100000 }}{{ range 100000 }}{{ $_ := has -1 $l }}{{ end }}"#,
+        r#"{{ $s := repeat 900000 "x" }}{{ range 100000 }}{{ $_ := sha512sum $s }}{{ end }}"#,
+        r#"{{ range 100000 }}{{ $_ := regexMatch (printf "([a-z]{100}|[0-9]{100}){10}%d" .) "a" }}{{ end }}"#,
+        r#"{{ regexFindAll "" (repeat 1000000 "x") -1 }}"#,
+        r#"{{ splitList "" (repeat 1000000 "x") }}"#,
         r#"{{ mustFromJson (printf "%s" (repeat 100000 "[")) }}"#,
     ];
     let mut reasons = String::new();
@@ -187,6 +246,12 @@ fn bombs_are_refused() {
     the value is nested deeper than 200 levels, or contains itself
     `((((a{900}){900}){900}){900})`
     repetition limit exceeded
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
+    the template does more than 300000 steps of work
     recursion limit exceeded at line 1 column 128
     "#);
 }
@@ -250,7 +315,7 @@ proptest::proptest! {
     #[test]
     fn no_text_panics(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..24)) {
         let mut set = Set::new(functions(), Limits { text: 1 << 16, steps: 20_000, ..Limits::default() });
-        let data = Value::from_json(serde_json::json!({"a": {"b": [1, "x", null]}, "s": "é text"}));
+        let data = Value::from(serde_json::json!({"a": {"b": [1, "x", null]}, "s": "é text"}));
         if set.parse("any", &pieces.concat()).is_ok() {
             let _ = set.execute("any", &data).map_err(|error| (error.to_string(), error.frame()));
         }

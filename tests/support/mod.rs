@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod coordinator;
 pub mod fault_registry;
 pub mod git_repo;
 pub mod program;
+pub mod project;
 pub mod real_registry;
 pub mod tls;
 
@@ -24,4 +26,3 @@ pub fn in_own_process(test: &str, variables: &[(&str, &str)]) -> bool {
     assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
     false
 }
-pub mod project;

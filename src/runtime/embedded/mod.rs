@@ -1,4 +1,9 @@
 //! The runtime without a daemon: images in a store of our own, containers by libcontainer in a child process.
+//!
+//! Images: `store` (what is on disk), `images` (found, derived, read), `snapshot` (a layer as directory and as blob), `unpack`,
+//! `merged` (an image's files without mounting it), `marks` (how an overlay marks removals), `archive`, `remote` (registries).
+//! Containers: `prepared` (directory, mount points, launch), `container` (our side of a running one), `wire` (between the two),
+//! `child` (the other side), `spec`, `user`, `overlay`, `terminal`, `cgroup`, `rootless`.
 
 mod archive;
 mod cgroup;
@@ -21,8 +26,9 @@ mod wire;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -48,6 +54,22 @@ use crate::registry::Client;
 use crate::sys::clock::Clock;
 use crate::sys::paths::in_user_namespace;
 
+/// Name of the hidden subcommand that brings a store to the disk.
+const SYNC_SUBCOMMAND: &str = "sync-image-store";
+
+/// Nobody waits for the disk: another process does, for what is not there yet.
+impl Drop for EmbeddedRuntime {
+    fn drop(&mut self) {
+        let store = &self.images.store;
+        if store.unsynced().is_ok_and(|markers| !markers.is_empty()) {
+            let mut sync = std::process::Command::new(&self.program);
+            sync.arg(SYNC_SUBCOMMAND).arg(store.root()).env_clear().process_group(0);
+            // When it cannot be started, or is killed, the next one does it.
+            let _ = sync.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        }
+    }
+}
+
 /// Runs a subcommand by which this program calls itself; `None` when the arguments (the program's name first) are none of these.
 /// Must be called before any thread is started.
 pub fn hidden_command(args: &[OsString]) -> Option<ExitCode> {
@@ -56,6 +78,10 @@ pub fn hidden_command(args: &[OsString]) -> Option<ExitCode> {
         child::SUBCOMMAND => Some(child::main()),
         rootless::SUBCOMMAND => Some(rootless::main(rest)),
         rootless::MAP_SUBCOMMAND => Some(rootless::map_main(rest)),
+        SYNC_SUBCOMMAND => {
+            let synced = rest.next().map(|root| Store::sync(Path::new(&root)));
+            Some(if matches!(synced, Some(Ok(()))) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
         _ => None,
     }
 }
@@ -93,6 +119,7 @@ impl EmbeddedRuntime {
         let images = Images { store, marks, clock };
         prepared::sweep(&images)?;
         images.store.sweep()?;
+        images.store.forget_torn()?;
         let remote = Remote { images: images.clone(), client: registry };
         Ok(Self { images, remote, host, program, containers: Mutex::default() })
     }

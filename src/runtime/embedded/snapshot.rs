@@ -68,6 +68,7 @@ pub fn ensure_tree(store: &Store, id: &LayerId, marks: Marks) -> anyhow::Result<
         .map_err(|error| Error::environment(format!("layer `{id}` of the image is not on this host")).because(error))?;
     let (diff_id, size) = unpack_stream(blob, &tree, marks)?;
     check_diff_id(&record, &diff_id)?;
+    store.mark_unsynced(id)?;
     fs::rename(&tree, store.tree_dir(id))?;
     if size != record.size {
         store.update_layer(id, |record| record.size = size)?;
@@ -88,6 +89,7 @@ pub fn ensure_blob(store: &Store, id: &LayerId, marks: Marks) -> anyhow::Result<
     }
     let file = store.temporary()?;
     let (diff_id, _, blob) = write_blob(&TreeSource::new(store.tree_dir(id), marks), &file)?;
+    store.mark_unsynced(id)?;
     fs::rename(&file, store.blob_file(id))?;
     store.update_layer(id, |record| {
         record.diff_id = Some(diff_id);

@@ -9,6 +9,7 @@
 //! bases/<hash>             what a reference to a base image stood for when its registry was asked last
 //! pending/<id>             images that nobody has named yet, with the process that made them
 //! pending/layer-<id>       layers that no image has yet, likewise
+//! unsynced/<id>            layers whose files may be in memory only, with the boot they were written in
 //! containers/<id>/  tmp/   of living processes; the rest is swept     locks/                      files to lock, without content
 //! ```
 //!
@@ -154,7 +155,9 @@ impl Store {
     /// Makes the directories where they are missing, and removes what dead processes left.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         let store = Self { root: root.to_owned() };
-        for name in ["layers", "images", "children", "names", "pending", "bases", "containers", "tmp", "locks"] {
+        for name in
+            ["layers", "images", "children", "names", "pending", "unsynced", "bases", "containers", "tmp", "locks"]
+        {
             let path = root.join(name);
             if !path.is_dir() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(|error| {
@@ -253,11 +256,22 @@ impl Store {
     pub fn add_layer(&self, id: &LayerId, record: &LayerRecord, directory: &Path) -> anyhow::Result<()> {
         fs::create_dir(directory.join("users"))?;
         self.replace(&self.pending_layer(id), &serde_json::to_vec(&Owner::current()?)?)?;
+        self.mark_unsynced(id)?;
         write_new(&directory.join("layer.json"), &serde_json::to_vec(record)?)?;
         match fs::rename(directory, self.layer_dir(id)) {
             Err(error) if is_not_empty(&error) => self.discard(directory),
             result => Ok(result?),
         }
+    }
+
+    /// To be called before the files of a layer get their place. Nothing waits for the disk while images are made; instead,
+    /// what was not yet there when the power failed is forgotten at the next start.
+    pub fn mark_unsynced(&self, id: &LayerId) -> io::Result<()> {
+        self.replace(&self.unsynced_file(id), Owner::current()?.boot.as_bytes())
+    }
+
+    fn unsynced_file(&self, id: &LayerId) -> PathBuf {
+        self.root.join("unsynced").join(&id.0)
     }
 
     /// Changes what is known of a layer.
@@ -464,7 +478,11 @@ impl Store {
     fn remove_unused_layer(&self, layer: &LayerId) -> anyhow::Result<()> {
         let directory = self.layer_dir(layer);
         let is_used = fs::read_dir(directory.join("users")).is_ok_and(|mut users| users.next().is_some());
-        if is_used { Ok(()) } else { self.discard(&directory) }
+        if is_used {
+            return Ok(());
+        }
+        remove_if_there(&self.unsynced_file(layer))?;
+        self.discard(&directory)
     }
 
     /// A child that was written down but never made does not count.
@@ -500,6 +518,71 @@ impl Store {
         Ok(remove_tree(&doomed)?)
     }
 
+    /// Forgets layers that a former boot may not have brought to the disk.
+    pub fn forget_torn(&self) -> anyhow::Result<()> {
+        let boot = Owner::current()?.boot;
+        for marker in self.unsynced()? {
+            if fs::read_to_string(&marker).is_ok_and(|written| written == boot) {
+                continue;
+            }
+            if let Some(id) = marker.file_name().and_then(|name| name.to_str()) {
+                self.forget_layer(&self.lock_to_remove()?, &LayerId(id.to_owned()))?;
+            }
+            remove_if_there(&marker)?;
+        }
+        Ok(())
+    }
+
+    /// The markers of layers that may be in memory only.
+    pub fn unsynced(&self) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(self.root.join("unsynced"))?.map(|entry| Ok(entry?.path())).collect()
+    }
+
+    /// Brings all layers to the disk; may take long.
+    pub fn sync(root: &Path) -> io::Result<()> {
+        let store = Self { root: root.to_owned() };
+        let markers = store.unsynced()?;
+        rustix::fs::syncfs(File::open(root)?)?;
+        markers.iter().try_for_each(|marker| remove_if_there(marker))
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes the files of a layer. Where no registry has them, its images go too: they are built again.
+    fn forget_layer(&self, lock: &StoreLock, id: &LayerId) -> anyhow::Result<()> {
+        let record: Option<LayerRecord> = read_json(&self.layer_dir(id).join("layer.json"))?;
+        if record.is_none_or(|record| record.sources.is_empty()) {
+            let users: Vec<ImageId> = match fs::read_dir(self.layer_dir(id).join("users")) {
+                Ok(users) => users
+                    .filter_map(|user| format!("sha256:{}", user.ok()?.file_name().to_str()?).parse().ok())
+                    .collect(),
+                Err(_) => Vec::new(),
+            };
+            for image in users {
+                self.forget_image(lock, &image)?;
+            }
+            return self.discard(&self.layer_dir(id));
+        }
+        remove_tree(&self.blob_file(id))?;
+        self.discard(&self.tree_dir(id))?;
+        Ok(())
+    }
+
+    /// Removes an image with all its names, also when others are made from it.
+    fn forget_image(&self, _lock: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
+        for name in self.names_of(id)? {
+            self.untag(&name)?;
+        }
+        let record = self.image(id)?;
+        remove_if_there(&self.image_file(id))?;
+        for layer in record.iter().flat_map(|record| &record.layers) {
+            self.release_layer(layer, id)?;
+        }
+        Ok(())
+    }
+
     /// Removes what dead processes left: half-made things in `tmp/`, containers, images that never got a name.
     pub fn sweep(&self) -> anyhow::Result<()> {
         for entry in fs::read_dir(self.root.join("tmp"))? {
@@ -518,10 +601,11 @@ impl Store {
             let lock = self.lock_to_remove()?;
             match name.strip_prefix("layer-") {
                 Some(layer) => self.remove_unused_layer(&LayerId(layer.to_owned()))?,
-                None => match format!("sha256:{name}").parse() {
-                    Ok(id) => self.remove_unused(&lock, &id)?,
-                    Err(_) => {}
-                },
+                None => {
+                    if let Ok(id) = format!("sha256:{name}").parse() {
+                        self.remove_unused(&lock, &id)?;
+                    }
+                }
             }
             remove_if_there(&entry.path())?;
         }

@@ -45,7 +45,7 @@ impl Explain for UnpackError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec!["`slipway gc` frees space in the state directory".to_owned()]
+                vec!["free space where the state directory is; `slipway image ls` and `slipway image rm` remove images".to_owned()]
             }
             Self::Write { source, .. } if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 vec!["a user id of the layer may lie outside of the ids this user has; see /etc/subuid".to_owned()]
@@ -305,4 +305,96 @@ fn failed(path: &Path, error: Errno) -> UnpackError {
 /// A path from a layer as it may stand in a message.
 fn shown(path: &Path) -> String {
     path.to_string_lossy().chars().take(200).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Content;
+
+    fn entry(path: &str, kind: EntryKind) -> Entry {
+        // Our own ids, so that the tests need no privilege.
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        Entry { path: path.into(), kind, mode: 0o755, uid, gid, mtime: 1_600_000_000, xattrs: Default::default() }
+    }
+
+    fn file(path: &str, content: &'static str) -> Entry {
+        let size = content.len() as u64;
+        entry(path, EntryKind::File { size, content: Content::Bytes(content.as_bytes().into()) })
+    }
+
+    fn symlink(path: &str, target: &Path) -> Entry {
+        entry(path, EntryKind::Symlink { target: target.to_owned() })
+    }
+
+    fn unpacked(entries: Vec<Entry>) -> (tempfile::TempDir, anyhow::Result<u64>) {
+        let root = tempfile::tempdir().unwrap();
+        let result = unpack(&entries, root.path(), Marks::User);
+        (root, result)
+    }
+
+    /// hostile 7: also when the reader that refuses such layers is not in between.
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let outside = tempfile::tempdir().unwrap();
+        let victim = outside.path().join("victim");
+        std::fs::write(&victim, "untouched").unwrap();
+        let (_root, result) = unpacked(vec![symlink("link", outside.path()), file("link/new", "x")]);
+        insta::assert_snapshot!(result.unwrap_err(), @"the layer writes `link/new` through `link`, which is no directory in it");
+        let (root, result) = unpacked(vec![symlink("f", &victim), file("f", "x")]);
+        assert_eq!(result.unwrap(), 1);
+        assert_eq!(std::fs::read(root.path().join("f")).unwrap(), b"x", "the last entry counts");
+        let (_root, result) = unpacked(vec![symlink("d", outside.path()), entry("d", EntryKind::Directory)]);
+        result.unwrap();
+        assert_eq!(std::fs::read(&victim).unwrap(), b"untouched");
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    /// hostile 8
+    #[test]
+    fn a_hard_link_stays_in_the_layer() {
+        let link = |target: &str| entry("b", EntryKind::Hardlink { target: target.into() });
+        let (root, result) = unpacked(vec![file("a", "x"), link("a")]);
+        result.unwrap();
+        assert_eq!(std::fs::read(root.path().join("b")).unwrap(), b"x");
+        for target in ["missing", "../a", "dir"] {
+            let (_root, result) = unpacked(vec![entry("dir", EntryKind::Directory), link(target)]);
+            let text = result.unwrap_err().to_string();
+            assert_eq!(
+                text,
+                format!("the layer has a hard link `b` to `{target}`, which is no file that stands before it")
+            );
+        }
+    }
+
+    /// hostile 9, 10
+    #[test]
+    fn a_layer_neither_removes_its_root_nor_steers_the_overlay() {
+        let (_root, result) = unpacked(vec![entry("", EntryKind::Whiteout)]);
+        insta::assert_snapshot!(result.unwrap_err(), @"the layer removes its own root");
+        let mut steering = file("x", "x");
+        steering.xattrs.insert("trusted.overlay.redirect".to_owned(), b"/etc".to_vec());
+        let (_root, result) = unpacked(vec![steering]);
+        insta::assert_snapshot!(
+            result.unwrap_err(),
+            @"the layer sets the attribute `trusted.overlay.redirect` of `x`, which belongs to the host"
+        );
+    }
+
+    #[test]
+    fn modes_and_times_are_those_of_the_entries() {
+        use std::os::unix::fs::MetadataExt as _;
+        let mut suid = file("dir/suid", "x");
+        suid.mode = 0o4755;
+        let (root, result) = unpacked(vec![entry("dir", EntryKind::Directory), suid]);
+        result.unwrap();
+        let dir = std::fs::metadata(root.path().join("dir")).unwrap();
+        assert_eq!(
+            (dir.mode() & 0o7777, dir.mtime()),
+            (0o755, 1_600_000_000),
+            "also after something was written in it"
+        );
+        let suid = std::fs::metadata(root.path().join("dir/suid")).unwrap();
+        assert_eq!((suid.mode() & 0o7777, suid.mtime()), (0o4755, 1_600_000_000));
+    }
 }

@@ -9,32 +9,49 @@ use super::super::value::Value;
 use super::text;
 
 pub const ROWS: &[Row] = table! {
-    "regexMatch" (Str, Str) => |_, a| Ok(Value::Bool(compile(a.str(0)).is_ok_and(|regex| regex.is_match(a.str(1))))),
-    "mustRegexMatch" (Str, Str) => |_, a| Ok(Value::Bool(compile(a.str(0))?.is_match(a.str(1)))),
-    "regexFind" (Str, Str) => |_, a| find(required(a.str(0))?, a),
-    "mustRegexFind" (Str, Str) => |_, a| find(compile(a.str(0))?, a),
-    "regexFindAll" (Str, Str, Int) => |_, a| find_all(required(a.str(0))?, a),
-    "mustRegexFindAll" (Str, Str, Int) => |_, a| find_all(compile(a.str(0))?, a),
-    "regexReplaceAll" (Str, Str, Str) => |engine, a| replace(engine, required(a.str(0))?, a, Replacement::Template),
-    "mustRegexReplaceAll" (Str, Str, Str) => |engine, a| replace(engine, compile(a.str(0))?, a, Replacement::Template),
-    "regexReplaceAllLiteral" (Str, Str, Str) => |engine, a| replace(engine, required(a.str(0))?, a, Replacement::Literal),
-    "mustRegexReplaceAllLiteral" (Str, Str, Str) => |engine, a| replace(engine, compile(a.str(0))?, a, Replacement::Literal),
-    "regexSplit" (Str, Str, Int) => |_, a| split(required(a.str(0))?, a),
-    "mustRegexSplit" (Str, Str, Int) => |_, a| split(compile(a.str(0))?, a),
+    "regexMatch" (Str, Str) => |engine, a| Ok(Value::Bool(compile(engine, a.str(0)).is_ok_and(|regex| regex.is_match(a.str(1))))),
+    "mustRegexMatch" (Str, Str) => |engine, a| Ok(Value::Bool(compile(engine, a.str(0))?.is_match(a.str(1)))),
+    "regexFind" (Str, Str) => |engine, a| find(engine, required(engine, a.str(0))?, a),
+    "mustRegexFind" (Str, Str) => |engine, a| find(engine, compile(engine, a.str(0))?, a),
+    "regexFindAll" (Str, Str, Int) => |engine, a| find_all(engine, required(engine, a.str(0))?, a),
+    "mustRegexFindAll" (Str, Str, Int) => |engine, a| find_all(engine, compile(engine, a.str(0))?, a),
+    "regexReplaceAll" (Str, Str, Str) => |engine, a| replace(engine, required(engine, a.str(0))?, a, Replacement::Template),
+    "mustRegexReplaceAll" (Str, Str, Str) => |engine, a| replace(engine, compile(engine, a.str(0))?, a, Replacement::Template),
+    "regexReplaceAllLiteral" (Str, Str, Str) => |engine, a| replace(engine, required(engine, a.str(0))?, a, Replacement::Literal),
+    "mustRegexReplaceAllLiteral" (Str, Str, Str) => |engine, a| replace(engine, compile(engine, a.str(0))?, a, Replacement::Literal),
+    "regexSplit" (Str, Str, Int) => |engine, a| split(engine, required(engine, a.str(0))?, a),
+    "mustRegexSplit" (Str, Str, Int) => |engine, a| split(engine, compile(engine, a.str(0))?, a),
     "regexQuoteMeta" (Str) => |_, a| text(quote_meta(a.str(0))),
 };
 
 /// Memory that a compiled expression may take.
 const MAX_COMPILED: usize = 4 << 20;
 
-fn compile(pattern: &str) -> Result<Regex, Failure> {
+/// The steps that a compilation counts as.
+const COMPILATION: u64 = 5000;
+
+/// How many compiled expressions are kept.
+const MAX_KNOWN: usize = 64;
+
+/// The compiled pattern; each is compiled once per execution, as long as they are few.
+fn compile(engine: &Engine<'_>, pattern: &str) -> Result<Regex, Failure> {
+    let mut known = engine.regexes.borrow_mut();
+    if let Some(regex) = known.get(pattern) {
+        return Ok(regex.clone());
+    }
+    engine.budget.spend(COMPILATION)?;
     let built = RegexBuilder::new(&translate(pattern)).size_limit(MAX_COMPILED).build();
-    built.map_err(|error| format!("error parsing regexp: {}: `{pattern}`", reason(&error)).into())
+    let regex = built.map_err(|error| format!("error parsing regexp: {}: `{pattern}`", reason(&error)))?;
+    if known.len() >= MAX_KNOWN {
+        known.clear();
+    }
+    known.insert(pattern.to_owned(), regex.clone());
+    Ok(regex)
 }
 
 /// The same; the functions without `must` say more.
-fn required(pattern: &str) -> Result<Regex, Failure> {
-    compile(pattern).map_err(|failure| match failure {
+fn required(engine: &Engine<'_>, pattern: &str) -> Result<Regex, Failure> {
+    compile(engine, pattern).map_err(|failure| match failure {
         Failure::Message(message) => format!("regexp: Compile(`{pattern}`): {message}").into(),
         nested => nested,
     })
@@ -47,7 +64,7 @@ fn reason(error: &regex::Error) -> String {
     last.trim_start_matches("error: ").to_owned()
 }
 
-fn find(regex: Regex, args: Args<'_>) -> Outcome {
+fn find(_: &Engine<'_>, regex: Regex, args: Args<'_>) -> Outcome {
     text(regex.find(args.str(1)).map_or("", |found| found.as_str()))
 }
 
@@ -56,9 +73,21 @@ fn count_of(n: i64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-fn find_all(regex: Regex, args: Args<'_>) -> Outcome {
-    let found = regex.find_iter(args.str(1)).take(count_of(args.int(2)));
-    Ok(Value::strings(found.map(|found| found.as_str())))
+fn find_all(engine: &Engine<'_>, regex: Regex, args: Args<'_>) -> Outcome {
+    let mut all = Vec::new();
+    for found in regex.find_iter(args.str(1)).take(count_of(args.int(2))) {
+        all.push(found.as_str());
+        one_more(engine, all.len())?;
+    }
+    Ok(Value::strings(all))
+}
+
+/// Pays for one element of a list that grows.
+fn one_more(engine: &Engine<'_>, length: usize) -> Result<(), String> {
+    if length > engine.budget.limits().elements {
+        engine.budget.elements(length)?;
+    }
+    engine.budget.spend(1)
 }
 
 enum Replacement {
@@ -88,7 +117,7 @@ fn replace(engine: &Engine<'_>, regex: Regex, args: Args<'_>, replacement: Repla
     text(out)
 }
 
-fn split(regex: Regex, args: Args<'_>) -> Outcome {
+fn split(engine: &Engine<'_>, regex: Regex, args: Args<'_>) -> Outcome {
     let (whole, n) = (args.str(1), args.int(2));
     let limit = count_of(n);
     if whole.is_empty() && !args.str(0).is_empty() && n != 0 {
@@ -103,6 +132,7 @@ fn split(regex: Regex, args: Args<'_>) -> Outcome {
         end = found.start();
         if found.end() != 0 {
             parts.extend(whole.get(begin..end));
+            one_more(engine, parts.len())?;
         }
         begin = found.end();
     }

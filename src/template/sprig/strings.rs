@@ -43,9 +43,9 @@ pub const ROWS: &[Row] = table! {
     "toString" (Any) => |engine, a| text(text_of(engine, a.any(0))?),
     "toStrings" (Any) => |engine, a| Ok(Value::strings(texts_of(engine, a.any(0))?)),
     "join" (Str, Any) => join,
-    "split" (Str, Str) => |_, a| Ok(numbered(split(a.str(0), a.str(1)).into_iter())),
+    "split" (Str, Str) => |engine, a| Ok(numbered(split(engine, a.str(0), a.str(1))?.into_iter())),
     "splitn" (Str, Int, Str) => split_n,
-    "splitList" (Str, Str) => |_, a| Ok(Value::strings(split(a.str(0), a.str(1)))),
+    "splitList" (Str, Str) => |engine, a| Ok(Value::strings(split(engine, a.str(0), a.str(1))?)),
     "sortAlpha" (Any) => sort_alpha,
 };
 
@@ -238,11 +238,12 @@ fn join(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// By `separator`; an empty one gives the characters.
-fn split<'a>(separator: &'a str, whole: &'a str) -> Vec<&'a str> {
+fn split<'a>(engine: &Engine<'_>, separator: &'a str, whole: &'a str) -> Result<Vec<&'a str>, String> {
+    engine.budget.elements(whole.matches(separator).count())?;
     if separator.is_empty() {
-        return whole.split("").filter(|part| !part.is_empty()).collect();
+        return Ok(whole.split("").filter(|part| !part.is_empty()).collect());
     }
-    whole.split(separator).collect()
+    Ok(whole.split(separator).collect())
 }
 
 /// `_0`, `_1` …
@@ -252,14 +253,14 @@ fn numbered<'a>(parts: impl Iterator<Item = &'a str>) -> Value {
     Value::Map(map)
 }
 
-fn split_n(_: &Engine<'_>, args: Args<'_>) -> Outcome {
+fn split_n(engine: &Engine<'_>, args: Args<'_>) -> Outcome {
     let (separator, whole) = (args.str(0), args.str(2));
-    let Ok(count) = usize::try_from(args.int(1)) else { return Ok(numbered(split(separator, whole).into_iter())) };
+    let mut parts = split(engine, separator, whole)?;
+    let Ok(count) = usize::try_from(args.int(1)) else { return Ok(numbered(parts.into_iter())) };
     if !separator.is_empty() {
         return Ok(numbered(whole.splitn(count, separator)));
     }
     // Characters, the last part being all that is left.
-    let mut parts = split(separator, whole);
     if count > 0 && parts.len() > count {
         let taken: usize = parts.iter().take(count - 1).map(|part| part.len()).sum();
         parts.truncate(count - 1);

@@ -10,5 +10,5 @@ pub const ROWS: &[Row] = table! {
     "typeOf" (Any) => |_, a| text(a.any(0).type_name()),
     "typeIs" (Str, Any) => |_, a| Ok(Value::Bool(a.any(1).type_name() == a.str(0))),
     "typeIsLike" (Str, Any) => |_, a| Ok(Value::Bool(a.any(1).type_name().trim_start_matches('*') == a.str(0))),
-    "deepEqual" (Any, Any) => |_, a| Ok(Value::Bool(a.any(0).deep_equal(a.any(1))?)),
+    "deepEqual" (Any, Any) => |engine, a| Ok(Value::Bool(a.any(0).deep_equal(a.any(1), &engine.budget)?)),
 };
