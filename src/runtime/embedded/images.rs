@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::fs::FileType;
 use serde_json::{Map, Value, json};
 
 use super::marks::Marks;
@@ -16,7 +17,7 @@ use super::store::{self, ImageRecord, LayerId, LayerRecord, Store};
 use crate::error::Error;
 use crate::ids::ImageId;
 use crate::layer::LayerSource;
-use crate::runtime::{Accounts, ImageChange, ImageConfig, ImageDescription, ImageFilter};
+use crate::runtime::{Accounts, ImageChange, ImageConfig, ImageDescription, ImageFilter, Resolved};
 use crate::sys::clock::Clock;
 
 /// The images of this host. Everything here blocks.
@@ -122,6 +123,11 @@ impl Images {
         let merged = self.merged(id)?;
         let Some(found) = merged.find(path)? else { return Ok(None) };
         Ok(Some(Arc::new(MergedSource { merged, path: relative(path), found })))
+    }
+
+    pub fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
+        let (path, found) = self.merged(id)?.resolve(path)?;
+        Ok(found.map(|found| Resolved { path, is_directory: found.kind() == FileType::Directory }))
     }
 
     /// The files of an image; every layer must be here in some form.

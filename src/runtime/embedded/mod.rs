@@ -44,7 +44,7 @@ use self::store::Store;
 pub use self::unpack::UnpackError;
 use super::{
     Accounts, BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageFilter,
-    ImageStore, OnOutput, OnProgress, Pushed, Runtime, TreeRequest,
+    ImageStore, OnOutput, OnProgress, Pushed, Resolved, Runtime, TreeRequest,
 };
 use crate::error::Error;
 use crate::ids::{ContainerId, ImageId};
@@ -235,6 +235,18 @@ impl ImageStore for EmbeddedRuntime {
         self.remote.fetch(id).await?;
         let (id, path) = (id.clone(), request.path.clone());
         self.with_images(move |images| images.tree(&id, &path)).await
+    }
+
+    async fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
+        self.remote.fetch(id).await?;
+        let (id, path) = (id.clone(), path.to_owned());
+        self.with_images(move |images| images.resolve(&id, &path)).await
+    }
+
+    async fn is_fetched(&self, id: &ImageId) -> anyhow::Result<bool> {
+        let store = &self.images.store;
+        let layers = self.images.record(id)?.layers;
+        Ok(layers.iter().all(|layer| store.has_tree(layer) || store.blob_file(layer).exists()))
     }
 
     async fn push(
