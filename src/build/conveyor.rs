@@ -74,7 +74,7 @@ async fn pick(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<O
         Some(description) => reuse(step, description, log, started),
         None => build_once(site, step, &facts.dependencies, &signature, log, started).await.with_context(place)?,
     };
-    introspect(site, step, &picked).await?;
+    introspect(site, step, &picked, log).await?;
     Ok(Some(picked))
 }
 
@@ -290,7 +290,7 @@ fn details(stage: &StageDescription, previous: Option<&StageReport>) -> Vec<(&'s
     ]
 }
 
-async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport) -> anyhow::Result<()> {
+async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport, log: &Frame) -> anyhow::Result<()> {
     if !site.introspect.wants(&step.image.name, step.name) {
         return Ok(());
     }
@@ -301,5 +301,5 @@ async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport) -> a
         network: Network::Host,
         ..ContainerSpec::default()
     };
-    stapel::open_shell(site, &picked.description.image, &spec).await
+    stapel::open_shell(site, &picked.description.image, &spec, log).await
 }

@@ -273,6 +273,30 @@ fn unknown(what: &str, name: &str, hint: &str) -> Error {
     Error::user(format!("{what} `{name}` does not exist in the image")).hint(hint)
 }
 
+/// Brings a lazy base image here before a command needs its files, in a box of its own: it may take long.
+async fn fetch(site: &Site<'_>, step: &Step<'_>, image: &ImageId, log: &Frame) -> anyhow::Result<()> {
+    if site.runtime.is_fetched(image).await? {
+        return Ok(());
+    }
+    let base = match &step.image.from {
+        Base::Registry(reference) => reference.clone(),
+        Base::Image(name) => format!("of image {}", display_image(name)),
+    };
+    let process = log.collapsed(&format!("Pulling base image {base}"), crate::ui::Style::Normal);
+    let progress = process.progress(&base);
+    let fetched =
+        site.unless_over(site.runtime.fetch(image, &|_, done, total| progress.set(done, total.unwrap_or(0)))).await;
+    drop(progress);
+    match fetched {
+        Ok(()) => process.end(),
+        Err(error) => {
+            process.fail();
+            return Err(error.context(format!("cannot pull the base image {base}")));
+        }
+    }
+    Ok(())
+}
+
 async fn run_commands(
     site: &Site<'_>,
     step: &Step<'_>,
@@ -282,6 +306,7 @@ async fn run_commands(
     log: &Frame,
 ) -> anyhow::Result<ImageDescription> {
     let commands = commands(step)?;
+    fetch(site, step, &parent.id, log).await?;
     let directory = tempfile::Builder::new().prefix("stage-").tempdir_in(&site.tmp)?;
     let interpreter = interpreter(site, step, log).await?;
     let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
@@ -349,18 +374,21 @@ async fn introspect_failure(
     let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
     log.line(format!("The command was: {}", spec.command.join(" ")));
     if matches!(site.introspect, Introspect { before_error: true, .. }) {
-        return open_shell(site, &parent.id, spec).await;
+        return open_shell(site, &parent.id, spec, log).await;
     }
+    let _aside = log.step_aside();
     site.runtime.attach(failed, &shell).await?;
     Ok(())
 }
 
 /// Opens a shell in a new container of an image, with the mounts and environment of a build.
-pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec) -> anyhow::Result<()> {
+pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec, log: &Frame) -> anyhow::Result<()> {
     let spec = ContainerSpec { name: format!("{}-shell", spec.name), terminal: true, ..spec.clone() };
     let container = site.runtime.create(image, None, &spec).await?;
     let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
+    let aside = log.step_aside();
     let opened = site.runtime.attach(&container, &shell).await;
+    drop(aside);
     site.runtime.remove(&container).await?;
     opened.map(|_| ())
 }
