@@ -19,7 +19,7 @@ impl BuildReport {
         self.images.iter().find(|image| image.name == name)
     }
 
-    /// One line for each stage: name, reused or built, what it adds to the image, time.
+    /// One line for each stage: reused or built, name, what it adds to the image, time.
     pub fn lines(&self) -> Vec<String> {
         let stages = || self.images.iter().flat_map(|image| image.stages.iter().map(move |stage| (image, stage)));
         let width = stages().map(|(image, stage)| display_name(&image.name, stage.name).chars().count()).max();
@@ -33,7 +33,7 @@ impl BuildReport {
                 };
                 let size = words::size(image.added_by(stage));
                 let seconds = words::seconds(Duration::from_secs_f64(stage.seconds));
-                format!("{name:<width$}  {outcome:<6}  {size:>10}  {seconds}", width = width.unwrap_or_default())
+                format!("{outcome:<6}  {name:<width$}  {size:>10}  {seconds}", width = width.unwrap_or_default())
             })
             .collect()
     }
@@ -133,10 +133,10 @@ mod tests {
             ],
         };
         insta::assert_snapshot!(report.lines().join("\n"), @r"
-        ~/from              reused     1.0 MiB  0.00 seconds
-        app/from            reused     1.0 MiB  0.00 seconds
-        app/install         built      2.0 MiB  61.50 seconds
-        app/gitLatestPatch  reused      -512 B  0.10 seconds
+        reused  ~/from                 1.0 MiB  0.00 seconds
+        reused  app/from               1.0 MiB  0.00 seconds
+        built   app/install            2.0 MiB  61.50 seconds
+        reused  app/gitLatestPatch      -512 B  0.10 seconds
         ");
     }
 }
