@@ -21,13 +21,14 @@ use crate::storage::Stored;
 use crate::sys::signal::Interruption;
 use crate::ui::{Frame, words};
 
-/// Walks through one image. `finished` holds the images it depends on.
+/// Walks through one image. `finished` holds the images it depends on. `None` when a stage is missing and is not to be built
+/// ([`OnMissing::Tell`]).
 pub async fn walk(
     site: &Site<'_>,
     image: &Image,
     finished: &BTreeMap<String, ImageReport>,
     log: &Frame,
-) -> anyhow::Result<ImageReport> {
+) -> anyhow::Result<Option<ImageReport>> {
     let image = supported(image)?;
     let mappings = tokio::task::block_in_place(|| site.sources.resolve(&image.git))?;
     let current: Commits = mappings.iter().map(|source| (source.id.clone(), source.commit.clone())).collect();
@@ -35,13 +36,24 @@ pub async fn walk(
     for name in sequence::sequence(&Image::Stapel(image.clone())) {
         let (first, previous) = (stages.first(), stages.last());
         let step = Step { name, image, mappings: &mappings, current: &current, first, previous, finished };
-        if let Some(stage) = pick(site, &step, log).await? {
-            stages.push(stage);
+        match pick(site, &step, log).await? {
+            Picked::Stage(stage) => stages.push(*stage),
+            Picked::Empty => {}
+            Picked::Missing => return Ok(None),
         }
     }
     let last = stages.last().context("every image has the stage `from`")?;
     let signature = signature::image(identity(last));
-    Ok(ImageReport { name: image.name.clone(), artifact: image.artifact, signature, stages })
+    Ok(Some(ImageReport { name: image.name.clone(), artifact: image.artifact, signature, stages }))
+}
+
+/// What became of one step of the walk.
+enum Picked {
+    Stage(Box<StageReport>),
+    /// The stage has nothing to do.
+    Empty,
+    /// It would have to be built.
+    Missing,
 }
 
 fn supported(image: &Image) -> Result<&StapelImage, Error> {
@@ -59,11 +71,11 @@ fn supported(image: &Image) -> Result<&StapelImage, Error> {
 }
 
 /// One stage: reused, built, or skipped because it has nothing to do.
-async fn pick(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<Option<StageReport>> {
+async fn pick(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<Picked> {
     let started = Instant::now();
     let registry_id = registry_id(site, step, log).await?;
     let Some(facts) = tokio::task::block_in_place(|| facts::gather(step, registry_id.as_deref()))? else {
-        return Ok(None);
+        return Ok(Picked::Empty);
     };
     for warning in &facts.warnings {
         log.warn(warning);
@@ -71,11 +83,12 @@ async fn pick(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<O
     let signature = signature::stage(step.name, &facts.dependencies, step.previous.map(identity));
     let place = || format!("image {}, stage {} (signature {signature})", display_image(&step.image.name), step.name);
     let picked = match stored(step, site.storage.find(&signature).await?)? {
-        Some(description) => reuse(step, description, log, started),
+        Some(description) => Some(reuse(step, description, log, started)),
         None => build_once(site, step, &facts.dependencies, &signature, log, started).await.with_context(place)?,
     };
+    let Some(picked) = picked else { return Ok(Picked::Missing) };
     introspect(site, step, &picked, log).await?;
-    Ok(Some(picked))
+    Ok(Picked::Stage(Box::new(picked)))
 }
 
 fn reuse(step: &Step<'_>, description: StageDescription, log: &Frame, started: Instant) -> StageReport {
@@ -93,11 +106,35 @@ async fn build_once(
     signature: &StageSignature,
     log: &Frame,
     started: Instant,
-) -> anyhow::Result<StageReport> {
+) -> anyhow::Result<Option<StageReport>> {
     let _flight = site.unless_over(async { Ok(site.flight(signature).await) }).await?;
     match stored(step, site.storage.look_again(signature).await?)? {
-        Some(description) => Ok(reuse(step, description, log, started)),
-        None => build(site, step, dependencies, signature, log, started).await,
+        Some(description) => Ok(Some(reuse(step, description, log, started))),
+        None => missing(site, step, dependencies, signature, log, started).await,
+    }
+}
+
+/// A stage that nobody has: built, or only told.
+async fn missing(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    dependencies: &Dependencies,
+    signature: &StageSignature,
+    log: &Frame,
+    started: Instant,
+) -> anyhow::Result<Option<StageReport>> {
+    let title = display_name(&step.image.name, step.name);
+    let reasons = reasons(site, step, dependencies, signature).await?;
+    match site.on_missing {
+        OnMissing::Build => build(site, step, dependencies, signature, reasons, log, started).await.map(Some),
+        OnMissing::Stop => Err(required(&title, &reasons).into()),
+        OnMissing::Tell => {
+            log.highlight(format!("{title} would be built"));
+            for line in explain::lines(&reasons) {
+                log.line(line);
+            }
+            Ok(None)
+        }
     }
 }
 
@@ -136,14 +173,11 @@ async fn build(
     step: &Step<'_>,
     dependencies: &Dependencies,
     signature: &StageSignature,
+    reasons: Vec<Reason>,
     log: &Frame,
     started: Instant,
 ) -> anyhow::Result<StageReport> {
     let title = display_name(&step.image.name, step.name);
-    let reasons = reasons(site, step, dependencies, signature).await?;
-    if site.on_missing == OnMissing::Stop {
-        return Err(missing(&title, &reasons).into());
-    }
     if site.cancel.is_cancelled() {
         return Err(Interruption::error().into());
     }
@@ -202,7 +236,7 @@ async fn reasons(
     }))
 }
 
-fn missing(title: &str, reasons: &[Reason]) -> Error {
+fn required(title: &str, reasons: &[Reason]) -> Error {
     let mut error = Error::user(format!("stages required: {title} is not in the stages storage"));
     for line in explain::lines(reasons) {
         error = error.hint(line);

@@ -43,6 +43,8 @@ pub enum OnMissing {
     Build,
     /// Only check that everything is there (`publish`, `run`).
     Stop,
+    /// Only tell the first stage of each image that would be built (`--dry-run`).
+    Tell,
 }
 
 /// When to open a shell (spec/build.md 6.5).
@@ -142,7 +144,7 @@ pub async fn build(
     let mut finished: BTreeMap<String, ImageReport> = BTreeMap::new();
     let mut report = BuildReport::default();
     for set in sets {
-        for image in build_set(site, &set, limit, &finished, on_image, log).await? {
+        for image in build_set(site, &set, limit, &finished, on_image, log).await?.into_iter().flatten() {
             finished.insert(image.name.clone(), image.clone());
             report.images.push(image);
         }
@@ -158,7 +160,7 @@ async fn build_set(
     finished: &BTreeMap<String, ImageReport>,
     on_image: &dyn OnImage,
     log: &Frame,
-) -> anyhow::Result<Vec<ImageReport>> {
+) -> anyhow::Result<Vec<Option<ImageReport>>> {
     let frames = if limit.is_some() { log.parallel(set.len()) } else { vec![log.clone(); set.len()] };
     let tasks = set.iter().zip(frames).map(|(image, frame)| async move {
         if site.cancel.is_cancelled() {
@@ -173,12 +175,12 @@ async fn build_set(
         }
         built
     });
-    let results: Vec<anyhow::Result<ImageReport>> = stream::iter(tasks).buffered(limit.unwrap_or(1)).collect().await;
+    let results: Vec<anyhow::Result<_>> = stream::iter(tasks).buffered(limit.unwrap_or(1)).collect().await;
     first_failure(results)
 }
 
 /// The failure that ended the others, not the interruptions it caused.
-fn first_failure(results: Vec<anyhow::Result<ImageReport>>) -> anyhow::Result<Vec<ImageReport>> {
+fn first_failure<T>(results: Vec<anyhow::Result<T>>) -> anyhow::Result<Vec<T>> {
     let mut images = Vec::new();
     let mut failures = Vec::new();
     for result in results {
@@ -199,23 +201,28 @@ fn first_failure(results: Vec<anyhow::Result<ImageReport>>) -> anyhow::Result<Ve
     }
 }
 
+/// `None` when something of it is missing and is not to be built.
 async fn build_image(
     site: &Site<'_>,
     image: &Image,
     finished: &BTreeMap<String, ImageReport>,
     on_image: &dyn OnImage,
     log: &Frame,
-) -> anyhow::Result<ImageReport> {
+) -> anyhow::Result<Option<ImageReport>> {
     let name = (!image.name().is_empty()).then(|| image.name());
     let title = if image.is_artifact() { log.artifact_title(name) } else { log.image_title(name) };
     let process = log.process(&title, site.style(image.is_artifact()));
     let built = async {
-        let report = conveyor::walk(site, image, finished, &process).await?;
+        if let Some(base) = order::dependencies(image).into_iter().find(|base| !finished.contains_key(*base)) {
+            process.line(format!("would be built on {}, which is not built yet", display_image(base)));
+            return Ok(None);
+        }
+        let Some(report) = conveyor::walk(site, image, finished, &process).await? else { return Ok(None) };
         if report.has_new_stage() && !report.artifact {
             site.records.add_managed_image(&report.name).await?;
         }
         site.unless_over(on_image.on_image(&report, &process)).await?;
-        anyhow::Ok(report)
+        anyhow::Ok(Some(report))
     }
     .await;
     match &built {

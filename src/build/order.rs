@@ -68,7 +68,7 @@ fn closure<'a>(config: &'a Config, wanted: &[String]) -> Result<Vec<&'a Image>, 
 }
 
 /// Names of the images that must be built before this one.
-fn dependencies(image: &Image) -> Vec<&str> {
+pub fn dependencies(image: &Image) -> Vec<&str> {
     let Image::Stapel(StapelImage { from, imports, .. }) = image else { return Vec::new() };
     let base = match from {
         Base::Image(name) => Some(name.as_str()),

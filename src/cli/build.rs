@@ -15,7 +15,7 @@ use crate::build::{BuildReport, ImageReport, Introspect, OnImage, OnMissing};
 use crate::config::Config;
 use crate::error::Error;
 use crate::publish::push::Finished;
-use crate::publish::{Press, PublishReport, TagOptions, repo};
+use crate::publish::{Press, PublishReport, TagOptions, plan, repo};
 use crate::registry;
 use crate::stage::StageName;
 use crate::sys::env::Env;
@@ -49,6 +49,9 @@ pub struct BuildAndPublishArgs {
     build: BuildArgs,
     #[command(flatten)]
     publish: PublishFlags,
+    /// Only tell what would be built and published [$WERF_DRY_RUN]
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Publish images whose stages are built; builds nothing
@@ -87,8 +90,9 @@ pub async fn build(args: BuildArgs, app: &App) -> anyhow::Result<ExitCode> {
 pub async fn build_and_publish(args: BuildAndPublishArgs, app: &App) -> anyhow::Result<ExitCode> {
     let ground = prepare(&args.build, app).await?;
     let introspect = introspect(&args.build.build, &ground.config)?;
-    let dry_run = app.env.is_on("WERF_DRY_RUN");
-    let site = ground.site(OnMissing::Build, parallel(&args.build.build, &app.env)?, introspect);
+    let dry_run = args.dry_run || app.env.is_on("WERF_DRY_RUN");
+    let on_missing = if dry_run { OnMissing::Tell } else { OnMissing::Build };
+    let site = ground.site(on_missing, parallel(&args.build.build, &app.env)?, introspect);
     let done = build_then_publish(&ground, site, &args.build.images, &args.publish, dry_run, app).await;
     finish(app, done)
 }
@@ -133,6 +137,7 @@ async fn build_then_publish(
     {
         return Err(Error::user(format!("`{name}` is an artifact: only images are published")).into());
     }
+    wanted.iter().try_for_each(|image| plan::check(&press.repo, image, &press.tags))?;
     let report = Mutex::new(PublishReport::default());
     let publishing = Publishing { press: &press, wanted: &wanted, report: &report };
     let built = crate::build::build(&site, images, &publishing, &app.ui.root()).await?;

@@ -68,10 +68,13 @@ impl Draft {
     }
 }
 
+/// How the files of rendered configurations are called.
+pub const RENDER_PREFIX: &str = "werf-config-render-";
+
 /// Writes the rendered text where the user can read it and nobody else: it may hold secrets of the environment.
 pub fn write_render_file(rendered: &str, tmp: &Path) -> io::Result<PathBuf> {
     use std::io::Write as _;
-    let mut file = tempfile::Builder::new().prefix("werf-config-render-").tempfile_in(tmp)?;
+    let mut file = tempfile::Builder::new().prefix(RENDER_PREFIX).tempfile_in(tmp)?;
     file.write_all(rendered.as_bytes())?;
     let (_, path) = file.keep().map_err(|error| error.error)?;
     Ok(path)

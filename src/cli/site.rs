@@ -1,7 +1,10 @@
 //! What every command that works with stages stands on: the project, the runtime, the storage, git, the registry.
 
+use std::fs::{DirEntry, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tempfile::TempDir;
@@ -45,6 +48,7 @@ pub struct Ground {
     pub state: PathBuf,
     home: Option<PathBuf>,
     tmp: TempDir,
+    _tmp_lock: File,
     cancel: CancellationToken,
 }
 
@@ -65,8 +69,8 @@ impl Ground {
         }
         let settings = super::app::settings(&app.env)?;
         let state = settings.state_dir.value.clone();
-        let tmp = tmp_dir(&app.tmp(flags.places))?;
         let locks = Locks::new(state.join("locks"));
+        let (tmp, tmp_lock) = tmp_dir(&app.tmp(flags.places), &locks).await?;
         require_local_storage(flags.storage, app, &app.ui)?;
         let docker_config = runtime::docker_config(flags.storage, &app.env)?;
         let registry = runtime::registry(&settings, &docker_config, flags.storage, &app.env);
@@ -88,6 +92,7 @@ impl Ground {
             state,
             home: app.env.get_os("HOME").map(PathBuf::from),
             tmp,
+            _tmp_lock: tmp_lock,
             cancel: app.interruption.token().clone(),
         })
     }
@@ -167,19 +172,39 @@ fn require_local_storage(flags: &StorageFlags, app: &App, ui: &Ui) -> Result<(),
     }
 }
 
-/// A private directory of this run. What runs that were killed have left is removed first.
-fn tmp_dir(parent: &Path) -> anyhow::Result<TempDir> {
+/// Rendered configurations are kept for the user this long.
+const KEEP_RENDERED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A private directory of this run, locked as long as the run lives. What runs that were killed have left is removed first.
+///
+/// Whether a run lives is told by its lock and not by a process id: runs in another pid namespace have ids of their own.
+async fn tmp_dir(parent: &Path, locks: &Locks) -> anyhow::Result<(TempDir, File)> {
     const PREFIX: &str = "slipway-build-";
-    for entry in std::fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?.flatten() {
+    // Nobody may find a directory between its making and its locking.
+    let _making = locks.acquire(&format!("tmp.{}", parent.display()), |_| {}).await?;
+    let entries = std::fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
+    for entry in entries.flatten().filter(|entry| is_ours(entry)) {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            // Another user's leftovers stay.
+        let name = name.to_string_lossy();
+        if name.starts_with(PREFIX) && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok()) {
             let _ = std::fs::remove_dir_all(entry.path());
+        } else if name.starts_with(project::RENDER_PREFIX) && is_older(&entry, KEEP_RENDERED) {
+            let _ = std::fs::remove_file(entry.path());
         }
     }
-    tempfile::Builder::new()
-        .prefix(&format!("{PREFIX}{}-", std::process::id()))
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot create a directory in {}", parent.display()))
+    let tmp = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent);
+    let tmp = tmp.with_context(|| format!("cannot create a directory in {}", parent.display()))?;
+    let lock = File::open(tmp.path())?;
+    lock.lock()?;
+    Ok((tmp, lock))
+}
+
+/// Other users' leftovers stay: they have locks of their own.
+fn is_ours(entry: &DirEntry) -> bool {
+    entry.metadata().is_ok_and(|metadata| metadata.uid() == rustix::process::geteuid().as_raw())
+}
+
+fn is_older(entry: &DirEntry, age: Duration) -> bool {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|passed| passed > age))
 }

@@ -74,13 +74,7 @@ pub fn plan(
 ) -> Result<Vec<Publication>, Error> {
     let publication = |(strategy, tag): &(TagStrategy, Option<String>)| {
         let tag = tag.clone().unwrap_or_else(|| content_signature.to_string());
-        let target = repo.published(image, &tag).map_err(|error| {
-            Error::user(format!(
-                "cannot publish image {} by {strategy} tag {tag}: {error}",
-                crate::stage::display_image(image)
-            ))
-            .hint("--images-repo, the image's name and the tag make the name in the registry")
-        })?;
+        let target = target(repo, image, *strategy, &tag)?;
         let labels = [
             (labels::IS_IMAGE, "true".to_owned()),
             (labels::IMAGE_NAME, image.to_owned()),
@@ -101,6 +95,25 @@ pub fn plan(
         })
     };
     tags.iter().map(publication).collect()
+}
+
+/// Whether an image can be published at all, as far as its names tell; asked before anything is built.
+///
+/// # Errors
+/// A name and tag that do not make an image reference.
+pub fn check(repo: &ImagesRepo, image: &str, tags: &[(TagStrategy, Option<String>)]) -> Result<(), Error> {
+    // Of a tag that is not known yet, its length counts.
+    let unknown = "0".repeat(56);
+    tags.iter()
+        .try_for_each(|(strategy, tag)| target(repo, image, *strategy, tag.as_deref().unwrap_or(&unknown)).map(|_| ()))
+}
+
+fn target(repo: &ImagesRepo, image: &str, strategy: TagStrategy, tag: &str) -> Result<ImageRef, Error> {
+    repo.published(image, tag).map_err(|error| {
+        let image = crate::stage::display_image(image);
+        Error::user(format!("cannot publish image {image} by {strategy} tag {tag}: {error}"))
+            .hint("--images-repo, the image's name and the tag make the name in the registry")
+    })
 }
 
 #[cfg(test)]

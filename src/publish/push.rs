@@ -62,7 +62,7 @@ async fn publish_one(
         tell_up_to_date(publication, log);
         return Ok(Some(there));
     }
-    let tag = target.tag.as_deref().unwrap_or_default();
+    let tag = publication.labels.get(labels::IMAGE_TAG).map_or("", String::as_str);
     let title = format!("Publishing image {} by {strategy} tag {tag}", display_image(&publication.image));
     if press.dry_run {
         log.line(format!("{title} (dry run: nothing is sent)"));

@@ -72,7 +72,7 @@ fn one_after_another_stops_at_the_first_failure(project: BuildProject) {
 
 /// Starts a build whose command says `begun` and sleeps; gives it once it does, with what reads the rest of its log.
 fn begun(project: &BuildProject) -> (Child, BufReader<std::process::ChildStderr>) {
-    project.commit_yaml("image: app\nfrom: BASE\nshell: {install: ['test -e /quick/go || { echo begun; sleep 1000; }']}\nmount: [{fromPath: quick, to: /quick}]\n");
+    project.commit_yaml("image: app\nfrom: BASE\nshell: {install: ['test -e /quick/go || echo begun; until test -e /quick/go; do sleep 0.1; done; echo done > /done']}\nmount: [{fromPath: quick, to: /quick}]\n");
     let mut child = project.command(["build"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
