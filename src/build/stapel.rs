@@ -393,7 +393,7 @@ async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::R
     let base = &step.first.context("a user stage follows `from`")?.description.image;
     for path in ["/bin/bash", "/usr/bin/bash"] {
         let found = site.runtime.resolve(base, Path::new(path)).await?;
-        if found.is_some_and(|found| !found.is_directory) {
+        if found.is_some_and(|found| found.directory.is_none()) {
             return Ok(Interpreter::Image(path.into()));
         }
     }
