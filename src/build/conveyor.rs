@@ -18,6 +18,7 @@ use crate::stage::signature::{self, Previous};
 use crate::stage::why::{Reason, Wanted};
 use crate::stage::{Commits, Dependencies, StageDescription, StageName, display_image, display_name, select, sequence};
 use crate::storage::Stored;
+use crate::sys::signal::Interruption;
 use crate::ui::{Frame, words};
 
 /// Walks through one image. `finished` holds the images it depends on.
@@ -68,20 +69,40 @@ async fn pick(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<O
         log.warn(warning);
     }
     let signature = signature::stage(step.name, &facts.dependencies, step.previous.map(identity));
-    let candidates = site.storage.find(&signature).await?;
-    let fitting = tokio::task::block_in_place(|| fit(step, &candidates))?;
-    let picked = match fitting {
-        Some(description) => {
-            log.highlight(format!("Use cache image for {}", display_name(&step.image.name, step.name)));
-            log.indented_details(&details(&description, step.previous));
-            report(step, description, Outcome::Reused, Vec::new(), started)
-        }
-        None => build(site, step, &facts.dependencies, &signature, log, started).await.with_context(|| {
-            format!("image {}, stage {} (signature {signature})", display_image(&step.image.name), step.name)
-        })?,
+    let place = || format!("image {}, stage {} (signature {signature})", display_image(&step.image.name), step.name);
+    let picked = match stored(step, site.storage.find(&signature).await?)? {
+        Some(description) => reuse(step, description, log, started),
+        None => build_once(site, step, &facts.dependencies, &signature, log, started).await.with_context(place)?,
     };
-    introspect(site, step, &picked).await?;
+    introspect(site, step, &picked, log).await?;
     Ok(Some(picked))
+}
+
+fn reuse(step: &Step<'_>, description: StageDescription, log: &Frame, started: Instant) -> StageReport {
+    log.highlight(format!("Use cache image for {}", display_name(&step.image.name, step.name)));
+    log.indented_details(&details(&description, step.previous));
+    report(step, description, Outcome::Reused, Vec::new(), started)
+}
+
+/// Builds a stage that was not in the storage when the run began, unless another image of this run or another process has
+/// built it since.
+async fn build_once(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    dependencies: &Dependencies,
+    signature: &StageSignature,
+    log: &Frame,
+    started: Instant,
+) -> anyhow::Result<StageReport> {
+    let _flight = site.unless_over(async { Ok(site.flight(signature).await) }).await?;
+    match stored(step, site.storage.look_again(signature).await?)? {
+        Some(description) => Ok(reuse(step, description, log, started)),
+        None => build(site, step, dependencies, signature, log, started).await,
+    }
+}
+
+fn stored(step: &Step<'_>, candidates: Vec<StageDescription>) -> anyhow::Result<Option<StageDescription>> {
+    tokio::task::block_in_place(|| fit(step, &candidates))
 }
 
 /// What the registry says of the base right now; asked only for `fromLatest`.
@@ -124,13 +145,13 @@ async fn build(
         return Err(missing(&title, &reasons).into());
     }
     if site.cancel.is_cancelled() {
-        return Err(Error::new(crate::error::ErrorKind::Interrupted, "interrupted").into());
+        return Err(Interruption::error().into());
     }
     let process = log.process(&format!("Building stage {title}"), site.style(step.image.artifact));
     for line in explain::lines(&reasons) {
         process.line(line);
     }
-    let labels = labels(site, step, dependencies, signature);
+    let labels = labels(site, step, dependencies, signature)?;
     let image = match stapel::build(site, step, labels, &process).await {
         Ok(image) => image,
         Err(error) => {
@@ -140,10 +161,15 @@ async fn build(
     };
     let storing = process.process("Store into stages storage", crate::ui::Style::Normal);
     let fits = |stages: &[StageDescription]| tokio::task::block_in_place(|| fit(step, stages));
-    let stored = site
-        .storage
-        .store(signature, &image, &fits, |name| storing.line(format!("Waiting for locked \"{name}\"")))
-        .await?;
+    let waiting = |name: &str| storing.line(format!("Waiting for locked \"{name}\""));
+    let stored = match site.unless_over(site.storage.store(signature, &image, &fits, waiting)).await {
+        Ok(stored) => stored,
+        Err(error) => {
+            storing.fail();
+            process.fail();
+            return Err(error);
+        }
+    };
     storing.end();
     let (description, outcome) = match stored {
         Stored::New(description) => (description, Outcome::Built),
@@ -186,7 +212,16 @@ fn missing(title: &str, reasons: &[Reason]) -> Error {
         .hint("a template that prints changing values (a date, a job id) gives other stages every time; cleanup may have removed it")
 }
 
-fn labels(site: &Site<'_>, step: &Step<'_>, dependencies: &Dependencies, signature: &StageSignature) -> ImageChange {
+fn labels(
+    site: &Site<'_>,
+    step: &Step<'_>,
+    dependencies: &Dependencies,
+    signature: &StageSignature,
+) -> anyhow::Result<ImageChange> {
+    let imports = step.image.imports.iter().filter(|import| Some(import.when) == step.name.import_time());
+    let imported = imports
+        .map(|import| Ok((import.source.as_str(), &stapel::import_source(step, import)?.image)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let commits = commits_after(step);
     let file_mappings: Vec<String> = step
         .mappings
@@ -204,9 +239,10 @@ fn labels(site: &Site<'_>, step: &Step<'_>, dependencies: &Dependencies, signatu
         head: site.sources.head(),
         commits: &commits,
         file_mappings: &file_mappings,
+        imported: &imported,
         mounts: &step.image.mounts,
     };
-    ImageChange { labels: labels.to_map(), ..ImageChange::default() }
+    Ok(ImageChange { labels: labels.to_map(), ..ImageChange::default() })
 }
 
 /// Where the mappings stand after a freshly built stage: at the current commits once sources are in the image.
@@ -254,7 +290,7 @@ fn details(stage: &StageDescription, previous: Option<&StageReport>) -> Vec<(&'s
     ]
 }
 
-async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport) -> anyhow::Result<()> {
+async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport, log: &Frame) -> anyhow::Result<()> {
     if !site.introspect.wants(&step.image.name, step.name) {
         return Ok(());
     }
@@ -265,5 +301,5 @@ async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport) -> a
         network: Network::Host,
         ..ContainerSpec::default()
     };
-    stapel::open_shell(site, &picked.description.image, &spec).await
+    stapel::open_shell(site, &picked.description.image, &spec, log).await
 }

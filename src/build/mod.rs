@@ -22,15 +22,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Image};
+use crate::ids::{ImageId, StageSignature};
 use crate::runtime::Runtime;
 use crate::stage::{StageName, display_image};
 use crate::storage::{LocalStages, records::Records};
+use crate::sys::signal::Interruption;
 use crate::ui::{Frame, Style, words};
 
 pub use report::{BuildReport, ImageReport, Outcome, StageReport};
+pub use shell::Interpreter;
 pub use sources::Sources;
 
 /// What to do when a stage is not in the storage.
@@ -83,11 +87,29 @@ pub struct Site<'a> {
     pub on_missing: OnMissing,
     /// Images built at once; `None` is one after another.
     pub parallel: Option<usize>,
+    /// What runs the commands on each base image, once it was looked up.
+    pub interpreters: Mutex<BTreeMap<ImageId, Interpreter>>,
+    /// Stages that are looked for or built right now: images of one run with the same stage build it once.
+    pub flights: Mutex<BTreeMap<StageSignature, Arc<Mutex<()>>>>,
 }
 
 impl Site<'_> {
     fn style(&self, artifact: bool) -> Style {
         if artifact { Style::Artifact } else { Style::Image }
+    }
+
+    /// Held while a stage is built; another image that wants the same one waits and finds it then.
+    async fn flight(&self, signature: &StageSignature) -> OwnedMutexGuard<()> {
+        let flight = self.flights.lock().await.entry(signature.clone()).or_default().clone();
+        flight.lock_owned().await
+    }
+
+    /// Waits for something that leaves nothing behind when it is dropped, unless the run is over.
+    async fn unless_over<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            () = self.cancel.cancelled() => Err(Interruption::error().into()),
+        }
     }
 }
 
@@ -139,6 +161,9 @@ async fn build_set(
 ) -> anyhow::Result<Vec<ImageReport>> {
     let frames = if limit.is_some() { log.parallel(set.len()) } else { vec![log.clone(); set.len()] };
     let tasks = set.iter().zip(frames).map(|(image, frame)| async move {
+        if site.cancel.is_cancelled() {
+            return Err(Interruption::error().into());
+        }
         let built = build_image(site, image, finished, on_image, &frame).await;
         if limit.is_some() {
             frame.finish_task(built.is_err());
@@ -189,7 +214,7 @@ async fn build_image(
         if report.has_new_stage() && !report.artifact {
             site.records.add_managed_image(&report.name).await?;
         }
-        on_image.on_image(&report, &process).await?;
+        site.unless_over(on_image.on_image(&report, &process)).await?;
         anyhow::Ok(report)
     }
     .await;

@@ -18,7 +18,7 @@ use crate::git;
 use crate::ids::{CommitId, ContainerId, ImageId};
 use crate::layer::{EntryKind, LayerSource};
 use crate::runtime::{Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Mount, Network, TreeRequest};
-use crate::stage::{StageName, display_image, labels};
+use crate::stage::{StageDescription, StageName, display_image, labels};
 use crate::ui::Frame;
 
 /// Builds the stage and gives its image, not yet stored. `labels` go onto it.
@@ -29,7 +29,8 @@ pub async fn build(
     log: &Frame,
 ) -> anyhow::Result<ImageDescription> {
     let parent = parent(site, step, log).await?;
-    let change = ImageChange { labels: labels.labels, ..change(step, &parent)? };
+    let mut change = change(step, &parent)?;
+    change.labels.extend(labels.labels);
     let layer = layer(site, step, &parent.id, log).await?;
     match step.name.user_stage() {
         Some(_) => run_commands(site, step, &parent, layer, &change, log).await,
@@ -58,7 +59,8 @@ pub async fn base(site: &Site<'_>, reference: &str, latest: bool, log: &Frame) -
     let policy = if latest { BasePolicy::AskRegistry } else { BasePolicy::PreferLocal };
     let process = log.process(&format!("Base image {reference}"), crate::ui::Style::Normal);
     let progress = process.progress(reference);
-    let fetched = site.runtime.base(reference, policy, &|_, done, total| progress.set(done, total.unwrap_or(0))).await;
+    let on_progress = |_: &str, done, total: Option<u64>| progress.set(done, total.unwrap_or(0));
+    let fetched = site.unless_over(site.runtime.base(reference, policy, &on_progress)).await;
     drop(progress);
     match fetched {
         Ok(image) => {
@@ -165,6 +167,13 @@ fn patch(
     Ok(Some(Arc::new(patch)))
 }
 
+/// The stage that an import takes its files from: the one it names, else the last.
+pub fn import_source<'a>(step: &Step<'a>, import: &Import) -> anyhow::Result<&'a StageDescription> {
+    let source = finished(step, &import.source)?;
+    let stage = import.stage.and_then(|stage| source.stage(crate::stage::stage_of(stage))).or(source.last());
+    Ok(&stage.context("an image has stages")?.description)
+}
+
 async fn imported(
     site: &Site<'_>,
     step: &Step<'_>,
@@ -175,9 +184,7 @@ async fn imported(
     let mut owners = Owners::new(site, parent);
     let mut sources: Vec<Arc<dyn LayerSource>> = Vec::new();
     for import in imports {
-        let source = finished(step, &import.source)?;
-        let stage = import.stage.and_then(|stage| source.stage(crate::stage::stage_of(stage))).or(source.last());
-        let image = &stage.context("an image has stages")?.description.image;
+        let image = &import_source(step, import)?.image;
         let owner = owners.resolve(&import.owner, &import.group).await?;
         let name = format!("import of {} from {}", import.add, display_image(&import.source));
         let request = TreeRequest { path: PathBuf::from(&import.add) };
@@ -266,6 +273,30 @@ fn unknown(what: &str, name: &str, hint: &str) -> Error {
     Error::user(format!("{what} `{name}` does not exist in the image")).hint(hint)
 }
 
+/// Brings a lazy base image here before a command needs its files, in a box of its own: it may take long.
+async fn fetch(site: &Site<'_>, step: &Step<'_>, image: &ImageId, log: &Frame) -> anyhow::Result<()> {
+    if site.runtime.is_fetched(image).await? {
+        return Ok(());
+    }
+    let base = match &step.image.from {
+        Base::Registry(reference) => reference.clone(),
+        Base::Image(name) => format!("of image {}", display_image(name)),
+    };
+    let process = log.collapsed(&format!("Pulling base image {base}"), crate::ui::Style::Normal);
+    let progress = process.progress(&base);
+    let fetched =
+        site.unless_over(site.runtime.fetch(image, &|_, done, total| progress.set(done, total.unwrap_or(0)))).await;
+    drop(progress);
+    match fetched {
+        Ok(()) => process.end(),
+        Err(error) => {
+            process.fail();
+            return Err(error.context(format!("cannot pull the base image {base}")));
+        }
+    }
+    Ok(())
+}
+
 async fn run_commands(
     site: &Site<'_>,
     step: &Step<'_>,
@@ -275,6 +306,7 @@ async fn run_commands(
     log: &Frame,
 ) -> anyhow::Result<ImageDescription> {
     let commands = commands(step)?;
+    fetch(site, step, &parent.id, log).await?;
     let directory = tempfile::Builder::new().prefix("stage-").tempdir_in(&site.tmp)?;
     let interpreter = interpreter(site, step, log).await?;
     let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
@@ -291,11 +323,16 @@ async fn run_commands(
     };
     let container = site.runtime.create(&parent.id, layer, &spec).await?;
     let built = run_container(site, step, &container, change, log).await;
-    if built.is_err() && site.introspect.on_error() && !site.cancel.is_cancelled() {
-        introspect_failure(site, &container, parent, &spec, log).await?;
-    }
-    site.runtime.remove(&container).await?;
-    built
+    let introspected = match &built {
+        Err(_) if site.introspect.on_error() && !site.cancel.is_cancelled() => {
+            introspect_failure(site, &container, parent, &spec, log).await
+        }
+        _ => Ok(()),
+    };
+    let removed = site.runtime.remove(&container).await;
+    let image = built?;
+    introspected.and(removed)?;
+    Ok(image)
 }
 
 async fn run_container(
@@ -307,14 +344,10 @@ async fn run_container(
 ) -> anyhow::Result<ImageDescription> {
     let mut stream =
         log.stream(&crate::stage::display_name(&step.image.name, step.name), site.style(step.image.artifact));
-    let status = {
-        let mut output = |_, bytes: &[u8]| stream.write(bytes);
-        tokio::select! {
-            status = site.runtime.run(container, &mut output) => status?,
-            () = site.cancel.cancelled() => return Err(Error::new(crate::error::ErrorKind::Interrupted, "interrupted").into()),
-        }
-    };
+    let mut output = |_, bytes: &[u8]| stream.write(bytes);
+    let ended = site.unless_over(site.runtime.run(container, &mut output)).await;
     stream.finish();
+    let status = ended?;
     if status.out_of_memory {
         return Err(Error::user("container run failed: the commands used more memory than they may")
             .hint("the kernel ended them; give the host or the build more memory")
@@ -341,18 +374,21 @@ async fn introspect_failure(
     let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
     log.line(format!("The command was: {}", spec.command.join(" ")));
     if matches!(site.introspect, Introspect { before_error: true, .. }) {
-        return open_shell(site, &parent.id, spec).await;
+        return open_shell(site, &parent.id, spec, log).await;
     }
+    let _aside = log.step_aside();
     site.runtime.attach(failed, &shell).await?;
     Ok(())
 }
 
 /// Opens a shell in a new container of an image, with the mounts and environment of a build.
-pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec) -> anyhow::Result<()> {
+pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec, log: &Frame) -> anyhow::Result<()> {
     let spec = ContainerSpec { name: format!("{}-shell", spec.name), terminal: true, ..spec.clone() };
     let container = site.runtime.create(image, None, &spec).await?;
     let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
+    let aside = log.step_aside();
     let opened = site.runtime.attach(&container, &shell).await;
+    drop(aside);
     site.runtime.remove(&container).await?;
     opened.map(|_| ())
 }
@@ -391,6 +427,16 @@ fn mount_section(
 /// once per base image.
 async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<Interpreter> {
     let base = &step.first.context("a user stage follows `from`")?.description.image;
+    let mut known = site.interpreters.lock().await;
+    if let Some(interpreter) = known.get(base) {
+        return Ok(interpreter.clone());
+    }
+    let interpreter = site.unless_over(look_for_interpreter(site, base, log)).await?;
+    known.insert(base.clone(), interpreter.clone());
+    Ok(interpreter)
+}
+
+async fn look_for_interpreter(site: &Site<'_>, base: &ImageId, log: &Frame) -> anyhow::Result<Interpreter> {
     for path in ["/bin/bash", "/usr/bin/bash"] {
         let found = site.runtime.resolve(base, Path::new(path)).await?;
         if found.is_some_and(|found| found.directory.is_none()) {

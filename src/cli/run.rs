@@ -77,7 +77,11 @@ pub async fn run(args: RunArgs, app: &App) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     match ground.runtime.name() {
-        "docker" => docker_client(&line),
+        "docker" => {
+            // The process is the docker client's from here on; nothing of ours must be left for later.
+            drop(ground);
+            docker_client(&line)
+        }
         _ => embedded(&ground, &last.image, &run_options::parse(&options)?, command, app).await,
     }
 }
@@ -135,7 +139,7 @@ async fn embedded(
         return Ok(ExitCode::SUCCESS);
     }
     let ended = tokio::select! {
-        ended = attached(ground, &container, &spec) => ended,
+        ended = attached(ground, &container, &spec, app) => ended,
         () = app.interruption.token().cancelled() => Err(Interruption::error().into()),
     };
     ground.runtime.remove(&container).await?;
@@ -145,8 +149,14 @@ async fn embedded(
     }
 }
 
-async fn attached(ground: &Ground, container: &ContainerId, spec: &ContainerSpec) -> anyhow::Result<ExitStatus> {
+async fn attached(
+    ground: &Ground,
+    container: &ContainerId,
+    spec: &ContainerSpec,
+    app: &App,
+) -> anyhow::Result<ExitStatus> {
     if spec.terminal {
+        let _aside = app.ui.step_aside();
         return ground.runtime.attach(container, &spec.command).await;
     }
     let mut print = |stream, bytes: &[u8]| {

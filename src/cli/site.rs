@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
@@ -108,6 +109,8 @@ impl Ground {
             introspect,
             on_missing,
             parallel,
+            interpreters: Mutex::default(),
+            flights: Mutex::default(),
         }
     }
 }

@@ -123,6 +123,9 @@ pub trait ImageStore: Send + Sync {
     /// Whether all files of the image are on this host, so that looking into it fetches nothing.
     async fn is_fetched(&self, id: &ImageId) -> anyhow::Result<bool>;
 
+    /// Brings all files of the image to this host. Whatever needs them does it by itself, but silently.
+    async fn fetch(&self, id: &ImageId, progress: OnProgress<'_>) -> anyhow::Result<()>;
+
     /// Sends the image, with its configuration changed first, to a registry under `target`'s tag. `config.Image` of what
     /// is pushed is the id of the local image. Layers that the registry has, here or in another repository, are not sent.
     async fn push(

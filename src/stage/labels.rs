@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Commits, Dependencies, DependencyKind, StageName, signature};
 use crate::config::{Mount, MountSource};
-use crate::ids::{CommitId, StageSignature, hex};
+use crate::ids::{CommitId, ImageId, StageSignature, hex};
+use crate::slug;
 
 /// Project name.
 pub const PROJECT: &str = "werf";
@@ -52,6 +53,8 @@ pub struct StageLabels<'a> {
     pub commits: &'a Commits,
     /// Ids of mappings of a single file; the others are directories.
     pub file_mappings: &'a [String],
+    /// Images that this stage copies from: name, and the image it takes.
+    pub imported: &'a [(&'a str, &'a ImageId)],
     pub mounts: &'a [Mount],
 }
 
@@ -83,6 +86,9 @@ impl StageLabels<'_> {
             labels.insert(commit_label(mapping), commit.to_string());
             let kind = if self.file_mappings.contains(mapping) { "file" } else { "directory" };
             labels.insert(format!("werf-git-{mapping}-type"), kind.to_owned());
+        }
+        for (source, image) in self.imported {
+            labels.insert(format!("werf-import-{}", slug::limited(source, 42)), image.to_string());
         }
         labels.extend(mounts(self.mounts));
         labels
@@ -188,6 +194,7 @@ mod tests {
             head: None,
             commits: &commits,
             file_mappings: &[],
+            imported: &[],
             mounts: &[
                 mount("/a", MountSource::TmpDir),
                 mount("/b", MountSource::TmpDir),

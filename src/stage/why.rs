@@ -181,6 +181,7 @@ mod tests {
             head: None,
             commits: &Commits::new(),
             file_mappings: &[],
+            imported: &[],
             mounts: &[],
         };
         StageDescription {

@@ -1,7 +1,7 @@
 //! Stages in the local image store of the runtime in use: the storage `:local` (spec/build.md 7.1).
 //!
 //! A stage is an image named `werf-stages-storage/<project>:<signature>-<milliseconds>`. The list of a project's stages is
-//! read once; a signature that is not in it is looked up again before anything is built.
+//! read once; what is not in it is looked for again before it is built, and once more after it was stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl LocalStages {
         format!("werf-stages-storage/{}", self.project)
     }
 
-    /// Every stage of the project, as of the first call.
+    /// Every stage of the project, as of the first call, and what was stored or found since.
     pub async fn all(&self) -> anyhow::Result<Vec<StageDescription>> {
         let mut known = self.known.lock().await;
         if let Some(stages) = known.as_ref() {
@@ -56,19 +56,27 @@ impl LocalStages {
         Ok(stages)
     }
 
-    /// The stages with a signature, oldest first.
+    /// The stages with a signature among [`LocalStages::all`].
     pub async fn find(&self, signature: &StageSignature) -> anyhow::Result<Vec<StageDescription>> {
-        let mut found: Vec<_> =
-            self.all().await?.into_iter().filter(|stage| stage.id.signature == *signature).collect();
-        if found.is_empty() {
-            found = self.find_now(signature).await?;
+        Ok(self.all().await?.into_iter().filter(|stage| stage.id.signature == *signature).collect())
+    }
+
+    /// The stages with a signature right now.
+    pub async fn look_again(&self, signature: &StageSignature) -> anyhow::Result<Vec<StageDescription>> {
+        let mut stages = self.list([(labels::STAGE_SIGNATURE.to_owned(), signature.to_string())].into()).await?;
+        stages.retain(|stage| stage.id.signature == *signature);
+        if let Some(known) = self.known.lock().await.as_mut() {
+            known.retain(|stage| stage.id.signature != *signature);
+            known.extend(stages.iter().cloned());
         }
-        found.sort_by_key(|stage| stage.id.unique);
-        Ok(found)
+        Ok(stages)
     }
 
     /// Names a built image as a stage, unless a fitting one has appeared meanwhile (spec/build.md 2.11). `on_wait` is
     /// called once when another process holds the lock.
+    ///
+    /// The name is given first and the list read after it, so that processes without a common lock directory (other users
+    /// of the same daemon) agree too: the oldest wins everywhere.
     pub async fn store(
         &self,
         signature: &StageSignature,
@@ -76,31 +84,19 @@ impl LocalStages {
         fits: Fits<'_>,
         on_wait: impl FnOnce(&str) + Send,
     ) -> anyhow::Result<Stored> {
-        let lock = self.locks.acquire(&format!("{}.{signature}", self.project), on_wait).await?;
-        let existing = self.find_now(signature).await?;
-        if let Some(winner) = fits(&existing)? {
-            self.runtime.untag(image.id.as_str()).await?;
-            return Ok(Stored::Discarded(winner));
-        }
-        let id = self.free_id(signature, &existing);
+        let _lock = self.locks.acquire(&format!("{}.{signature}", self.project), on_wait).await?;
+        let id = self.free_id(signature).await?;
         let name = self.name(&id);
         self.runtime.tag(&image.id, &name).await.with_context(|| format!("cannot store the stage as {name}"))?;
-        drop(lock);
-        self.settle(&id, fits).await
-    }
-
-    /// Looks again after storing: a process that does not share our lock directory (another user of the same daemon) may
-    /// have stored the same stage. The oldest wins everywhere.
-    async fn settle(&self, id: &StageId, fits: Fits<'_>) -> anyhow::Result<Stored> {
-        let stages = self.find_now(&id.signature).await?;
+        let stages = self.look_again(signature).await?;
         let winner = fits(&stages)?.with_context(|| format!("the stage {id} is gone right after it was stored"))?;
-        if winner.id == *id {
-            if let Some(known) = self.known.lock().await.as_mut() {
-                known.push(winner.clone());
-            }
+        if winner.id == id {
             return Ok(Stored::New(winner));
         }
-        self.runtime.untag(&self.name(id)).await?;
+        self.runtime.untag(&name).await?;
+        if let Some(known) = self.known.lock().await.as_mut() {
+            known.retain(|stage| stage.id != id);
+        }
         Ok(Stored::Discarded(winner))
     }
 
@@ -108,18 +104,13 @@ impl LocalStages {
         format!("{}:{id}", self.repository())
     }
 
-    fn free_id(&self, signature: &StageSignature, existing: &[StageDescription]) -> StageId {
-        let mut unique = u64::try_from(self.clock.now()).unwrap_or_default();
-        while existing.iter().any(|stage| stage.id.unique == unique) {
-            unique += 1;
+    async fn free_id(&self, signature: &StageSignature) -> anyhow::Result<StageId> {
+        let unique = u64::try_from(self.clock.now()).unwrap_or_default();
+        let mut id = StageId { signature: signature.clone(), unique };
+        while self.runtime.inspect(&self.name(&id)).await?.is_some() {
+            id.unique += 1;
         }
-        StageId { signature: signature.clone(), unique }
-    }
-
-    async fn find_now(&self, signature: &StageSignature) -> anyhow::Result<Vec<StageDescription>> {
-        let mut stages = self.list([(labels::STAGE_SIGNATURE.to_owned(), signature.to_string())].into()).await?;
-        stages.retain(|stage| stage.id.signature == *signature);
-        Ok(stages)
+        Ok(id)
     }
 
     async fn list(&self, labels: BTreeMap<String, String>) -> anyhow::Result<Vec<StageDescription>> {

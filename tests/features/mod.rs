@@ -1,5 +1,7 @@
 //! One file per feature that a user would notice.
 
+mod build;
+mod build_accidents;
 mod ci_env;
 mod config_command;
 mod config_files;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod build_project;
 pub mod coordinator;
 pub mod fault_registry;
 pub mod git_repo;

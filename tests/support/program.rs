@@ -64,6 +64,11 @@ impl Program {
         }
     }
 
+    /// Ready to be started and left running.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
     /// What it prints; it must succeed.
     pub fn stdout(self) -> String {
         let output = self.run();

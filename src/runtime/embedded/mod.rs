@@ -226,19 +226,19 @@ impl ImageStore for EmbeddedRuntime {
     }
 
     async fn accounts(&self, id: &ImageId) -> anyhow::Result<Accounts> {
-        self.remote.fetch(id).await?;
+        self.remote.fetch(id, &|_, _, _| {}).await?;
         let id = id.clone();
         self.with_images(move |images| images.accounts(&id)).await
     }
 
     async fn tree(&self, id: &ImageId, request: &TreeRequest) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
-        self.remote.fetch(id).await?;
+        self.remote.fetch(id, &|_, _, _| {}).await?;
         let (id, path) = (id.clone(), request.path.clone());
         self.with_images(move |images| images.tree(&id, &path)).await
     }
 
     async fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
-        self.remote.fetch(id).await?;
+        self.remote.fetch(id, &|_, _, _| {}).await?;
         let (id, path) = (id.clone(), path.to_owned());
         self.with_images(move |images| images.resolve(&id, &path)).await
     }
@@ -247,6 +247,10 @@ impl ImageStore for EmbeddedRuntime {
         let store = &self.images.store;
         let layers = self.images.record(id)?.layers;
         Ok(layers.iter().all(|layer| store.has_tree(layer) || store.blob_file(layer).exists()))
+    }
+
+    async fn fetch(&self, id: &ImageId, progress: OnProgress<'_>) -> anyhow::Result<()> {
+        self.remote.fetch(id, progress).await
     }
 
     async fn push(
@@ -268,7 +272,7 @@ impl ContainerRuntime for EmbeddedRuntime {
         layer: Option<Arc<dyn LayerSource>>,
         spec: &ContainerSpec,
     ) -> anyhow::Result<ContainerId> {
-        self.remote.fetch(image).await?;
+        self.remote.fetch(image, &|_, _, _| {}).await?;
         let (image, spec) = (image.clone(), spec.clone());
         let create = move |images: Images| prepared::create(&images, &image, layer.as_deref(), &spec);
         let container = self.with_images(create).await?;
