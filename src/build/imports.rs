@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::config::Import;
 use crate::layer::entry::put_files_before_links;
 use crate::layer::ground::{Ground, Lookup, sort_key};
-use crate::layer::{Entry, EntryKind, LayerSource};
+use crate::layer::{Entry, EntryKind, LayerSource, Looks};
 use crate::stage::mapping::{PathFilter, PathRules};
 
 /// The entries of a tree, moved from `add` to `to`, filtered, and given to an owner when one is set.
@@ -59,6 +59,12 @@ impl Imported {
             }
         }
         adopt(&mut entries, moving.orphans, tree.as_ref())?;
+        if let Some(ground) = &mut moving.ground {
+            let places: Vec<PathBuf> = entries.values().map(|entry| entry.path.clone()).collect();
+            for (at, looks) in ground.above(places.iter().map(PathBuf::as_path))? {
+                entries.insert(sort_key(&at), existing(at, looks));
+            }
+        }
         put_files_before_links(&mut entries);
         Ok(Self { entries: entries.into_values().collect(), _tree: tree })
     }
@@ -153,6 +159,11 @@ fn adopt(entries: &mut BTreeMap<Vec<u8>, Entry>, mut orphans: Orphans, tree: &dy
     Ok(())
 }
 
+/// A directory as the image has it.
+fn existing(path: PathBuf, Looks { mode, uid, gid }: Looks) -> Entry {
+    Entry { path, kind: EntryKind::Directory, mode, uid, gid, mtime: 0, xattrs: [].into() }
+}
+
 fn join(to: &Path, below: &Path) -> PathBuf {
     if below.as_os_str().is_empty() { to.to_owned() } else { to.join(below) }
 }
@@ -198,7 +209,7 @@ mod tests {
     fn usr_merged(path: &Path) -> anyhow::Result<Below> {
         Ok(match path.to_str().unwrap() {
             "bin" => Below::LinkTo("usr/bin".into()),
-            "usr" | "usr/bin" | "tmp" => Below::Directory,
+            "usr" | "usr/bin" | "tmp" => Below::Directory(Looks { mode: 0o755, uid: 0, gid: 0 }),
             _ => Below::Nothing,
         })
     }
@@ -233,7 +244,11 @@ mod tests {
     #[test]
     fn what_goes_among_the_image_s_own_files_lands_behind_its_links() {
         let fitted = listing(out(), &import("/out", "/"), None, true);
-        assert_eq!(fitted, ["new/ 1", "new/link 1", "usr/bin/tool = new/link 1"], "its directories stay as they are");
+        assert_eq!(
+            fitted,
+            ["new/ 1", "new/link 1", "usr/ 0", "usr/bin/ 0", "usr/bin/tool = new/link 1"],
+            "its directories stay as they are"
+        );
         let plain = listing(out(), &import("/out", "/app"), Some((7, 7)), false);
         let expected = ["app/ 7", "app/bin/ 7", "app/bin/tool 7", "app/new/ 7", "app/new/link = app/bin/tool 7"];
         assert_eq!(plain.get(..5), Some(&expected.map(str::to_owned)[..]));
@@ -244,8 +259,8 @@ mod tests {
     #[test]
     fn a_file_goes_into_a_directory_that_has_its_name() {
         let tool = || vec![file("out/tool")];
-        assert_eq!(listing(tool(), &import("/out/tool", "/bin"), None, true), ["usr/bin/tool 1"]);
-        assert_eq!(listing(tool(), &import("/out/tool", "/bin/other"), None, true), ["usr/bin/other 1"]);
+        assert_eq!(listing(tool(), &import("/out/tool", "/bin"), None, true).last().unwrap(), "usr/bin/tool 1");
+        assert_eq!(listing(tool(), &import("/out/tool", "/bin/other"), None, true).last().unwrap(), "usr/bin/other 1");
         assert_eq!(listing(tool(), &import("/out/tool", "/app/other"), None, false), ["app/other 1"]);
     }
 

@@ -439,7 +439,7 @@ async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::R
 async fn look_for_interpreter(site: &Site<'_>, base: &ImageId, log: &Frame) -> anyhow::Result<Interpreter> {
     for path in ["/bin/bash", "/usr/bin/bash"] {
         let found = site.runtime.resolve(base, Path::new(path)).await?;
-        if found.is_some_and(|found| !found.is_directory) {
+        if found.is_some_and(|found| found.directory.is_none()) {
             return Ok(Interpreter::Image(path.into()));
         }
     }

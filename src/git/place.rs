@@ -1,7 +1,8 @@
 //! A layer from git fitted to the image it goes on: links on the way are followed, and directories that are there stay as they
-//! are.
+//! are: where something is put into one, the layer holds it as the image has it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::archive::ArchiveSpec;
 use super::entries::{Planned, PlannedKind, path_buf};
@@ -21,8 +22,8 @@ impl LayerSource for Placed {
     }
 }
 
-/// Finds the place of each entry. A directory that the image has gets no entry; only `to` keeps its own when the mapping has an
-/// owner, which then becomes the owner of the directory.
+/// Finds the place of each entry. A directory that the image has stays as it is; only `to` gets the mapping's owner, if there
+/// is one.
 pub(super) fn place(planned: Vec<Planned>, spec: &ArchiveSpec, lookup: &mut Lookup<'_>) -> anyhow::Result<Placed> {
     let mut ground = Ground::new(lookup);
     let owned = (spec.uid, spec.gid) != (0, 0);
@@ -40,6 +41,10 @@ pub(super) fn place(planned: Vec<Planned>, spec: &ArchiveSpec, lookup: &mut Look
             _ => ground.beside(&path)?,
         };
         entries.insert(sort_key(&at), planned);
+    }
+    let places: Vec<PathBuf> = entries.keys().cloned().map(path_buf).collect();
+    for (at, looks) in ground.above(places.iter().map(PathBuf::as_path))? {
+        entries.insert(sort_key(&at), Planned { path: Vec::new(), kind: PlannedKind::Existing(looks) });
     }
     Ok(Placed { entries, spec: spec.clone() })
 }

@@ -1,9 +1,10 @@
 //! Where the entries of a layer land in the image it goes on: links on the way are followed, directories are found.
 //!
 //! A container that unpacks `bin/run` over an image whose `/bin` is a link to `usr/bin` puts it into `/usr/bin`. A layer that
-//! holds a directory `bin` would hide the link and all that is behind it. So what the image has must be known first.
+//! holds a directory `bin` would hide the link and all that is behind it; one that holds `tmp/x` alone gives `/tmp` the looks of
+//! any new directory, for engines do not look further down when they unpack. So what the image has must be known first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -13,9 +14,17 @@ use std::path::{Path, PathBuf};
 pub enum Below {
     /// Nothing, or something that a directory may replace.
     Nothing,
-    Directory,
+    Directory(Looks),
     /// A symbolic link that leads to this directory of the image, as a path from its root in which no component is a link.
     LinkTo(PathBuf),
+}
+
+/// Mode (permission bits) and owner of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// Asks for a path from the root of the image, whose parent is a directory of it.
@@ -56,7 +65,7 @@ impl<'a, 'b> Ground<'a, 'b> {
         let below = if parent.exists { (self.lookup)(&at)? } else { Below::Nothing };
         let place = match below {
             Below::Nothing => Place { at, exists: false },
-            Below::Directory => Place { at, exists: true },
+            Below::Directory(_) => Place { at, exists: true },
             Below::LinkTo(directory) => Place { at: directory, exists: true },
         };
         self.known.insert(path.to_owned(), place.clone());
@@ -70,6 +79,31 @@ impl<'a, 'b> Ground<'a, 'b> {
     pub fn beside(&mut self, path: &Path) -> anyhow::Result<PathBuf> {
         let parent = path.parent().unwrap_or(Path::new(""));
         Ok(self.directory(parent)?.at.join(path.file_name().unwrap_or(OsStr::new(""))))
+    }
+
+    /// The directories of the image above `places` that are not among them, with their looks: a layer that holds something in
+    /// them must hold them too.
+    ///
+    /// # Errors
+    /// Those of the lookup.
+    pub fn above<'p>(&mut self, places: impl Iterator<Item = &'p Path>) -> anyhow::Result<Vec<(PathBuf, Looks)>> {
+        let mut above: BTreeSet<&Path> = BTreeSet::new();
+        let mut present: BTreeSet<&Path> = BTreeSet::new();
+        for place in places {
+            present.insert(place);
+            for directory in place.ancestors().skip(1) {
+                if !above.insert(directory) {
+                    break;
+                }
+            }
+        }
+        let mut found = Vec::new();
+        for directory in above.difference(&present).filter(|path| !path.as_os_str().is_empty()) {
+            if let Below::Directory(looks) = (self.lookup)(directory)? {
+                found.push((directory.to_path_buf(), looks));
+            }
+        }
+        Ok(found)
     }
 
     /// Whether the image has a link to a directory at a path.

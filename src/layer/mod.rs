@@ -15,7 +15,7 @@ mod seen;
 pub mod write;
 
 pub use entry::{Content, Entry, EntryKind, LayerSource};
-pub use ground::Below;
+pub use ground::{Below, Looks};
 pub use gzip::GzipWriter;
 pub use read::{Devices, LayerReader, Limits, ReadError};
 pub use write::{TarSummary, WriteError, write_tar};

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use crate::error::Error;
 use crate::ids::{ContainerId, Digest, ImageId};
 use crate::image_ref::ImageRef;
-use crate::layer::LayerSource;
+use crate::layer::{LayerSource, Looks};
 pub use image::{ImageChange, ImageConfig, ImageDescription};
 
 /// Which `repository:tag` names and labels a listed image must have.
@@ -57,7 +57,8 @@ pub struct TreeRequest {
 pub struct Resolved {
     /// From the root of the image, without a leading `/`; no component is a symbolic link.
     pub path: PathBuf,
-    pub is_directory: bool,
+    /// What a directory looks like; `None` for anything else.
+    pub directory: Option<Looks>,
 }
 
 /// Where the pieces of a pushed image went.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use slipway::ids::{ContainerId, ImageId};
 use slipway::image_ref::ImageRef;
-use slipway::layer::{Content, Entry, EntryKind, LayerSource};
+use slipway::layer::{Content, Entry, EntryKind, LayerSource, Looks};
 use slipway::registry::{self, DockerConfig};
 use slipway::runtime::docker::{DockerOptions, DockerRuntime};
 use slipway::runtime::embedded::EmbeddedRuntime;
@@ -566,6 +566,7 @@ async fn paths_lead_where_links_say(bed: &Bed) {
         .append(
             &base.id,
             vec![
+                Entry { mode: 0o2750, uid: 7, gid: 8, ..entry("opt/t/a", EntryKind::Directory) },
                 file("opt/t/a/x", ""),
                 link("opt/t/link", "/opt/t/a"),
                 link("opt/t/nowhere", "missing"),
@@ -576,7 +577,7 @@ async fn paths_lead_where_links_say(bed: &Bed) {
         .await;
     let resolve = async |path: &str| {
         let found = bed.runtime.resolve(&image.id, Path::new(path)).await.unwrap();
-        found.map(|found| format!("{}{}", found.path.display(), if found.is_directory { "/" } else { "" }))
+        found.map(|found| format!("{}{}", found.path.display(), if found.directory.is_some() { "/" } else { "" }))
     };
     for (path, expected) in [
         ("/", Some("/")),
@@ -595,6 +596,9 @@ async fn paths_lead_where_links_say(bed: &Bed) {
         assert_eq!(resolve(path).await.as_deref(), expected, "{path}");
         assert_eq!(resolve(path).await.as_deref(), expected, "{path} again");
     }
+    let looks = async |path: &str| bed.runtime.resolve(&image.id, Path::new(path)).await.unwrap().unwrap().directory;
+    assert_eq!(looks("/opt/t/link").await, Some(Looks { mode: 0o2750, uid: 7, gid: 8 }));
+    assert_eq!(looks("/tmp").await, Some(Looks { mode: 0o1777, uid: 0, gid: 0 }));
     assert!(bed.runtime.is_fetched(&image.id).await.unwrap(), "now it is");
     bed.forget(&[&image]).await;
     assert!(bed.runtime.inspect(image.id.as_str()).await.unwrap().is_none(), "nothing holds it");

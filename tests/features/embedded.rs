@@ -240,6 +240,7 @@ async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
     };
     let Some(host) = Host::new().await else { return };
     let image = host.runtime.base(&base, BasePolicy::PreferLocal, &quiet).await.unwrap();
+    assert!(!host.runtime.is_fetched(&image.id).await.unwrap());
     let spec = script("c1", "python3 -c 'print(6 * 7)'; cat /app/hello.txt");
     let layer: Vec<Entry> = vec![file("app/hello.txt", "hello\n")];
     let container = host.runtime.create(&image.id, Some(Arc::new(layer)), &spec).await.unwrap();
@@ -250,6 +251,7 @@ async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
         .await
         .unwrap();
     assert_eq!((exit.code, text.as_str()), (0, "42\nhello\n"));
+    assert!(host.runtime.is_fetched(&image.id).await.unwrap());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod config_files;
 mod embedded;
 mod exec;
 mod executor;
+mod fitting;
 mod git;
 mod git_patch_property;
 mod gitlab_runner;

@@ -221,7 +221,7 @@ impl ImageStore for DockerRuntime {
     }
 
     async fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
-        Ok(self.image_path(id, path).await?)
+        self.image_path(id, path).await
     }
 
     async fn is_fetched(&self, id: &ImageId) -> anyhow::Result<bool> {
