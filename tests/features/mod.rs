@@ -1,5 +1,6 @@
 //! One file per feature that a user would notice.
 
+mod accidents;
 mod build;
 mod build_accidents;
 mod ci_env;
