@@ -19,4 +19,5 @@ mod settings;
 mod slug;
 mod template;
 mod ui;
+mod unprivileged;
 mod yaml;
