@@ -770,3 +770,32 @@ async fn an_image_may_have_many_layers() {
     assert_eq!(text.trim(), "130");
     assert_eq!(paths(&host, &image, "/layers").await.unwrap().len(), 131);
 }
+
+/// Prints what a stage costs besides its commands: `cargo test measure_stages -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement, not a check"]
+async fn measure_stages() {
+    let Some(host) = Host::new().await else { return };
+    let mut image = host.base.id.clone();
+    let mut times = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for number in 0..20 {
+        let mut start = std::time::Instant::now();
+        let mut lap = |step: usize| {
+            times[step].push(start.elapsed());
+            start = std::time::Instant::now();
+        };
+        let spec = script(&format!("c{number}"), "echo > /made");
+        let container = host.runtime.create(&image, None, &spec).await.unwrap();
+        lap(0);
+        host.runtime.run(&container, &mut |_, _: &[u8]| {}).await.unwrap();
+        lap(1);
+        image = host.runtime.commit(&container, &ImageChange::default()).await.unwrap().id;
+        lap(2);
+        host.runtime.remove(&container).await.unwrap();
+        lap(3);
+    }
+    for (step, times) in ["create", "run", "commit", "remove"].iter().zip(&mut times) {
+        times.sort();
+        println!("{step}: median {:.1?}, most {:.1?}", times[10], times[19]);
+    }
+}

@@ -23,4 +23,5 @@ mod slug;
 mod template;
 mod ui;
 mod why;
+mod unprivileged;
 mod yaml;

@@ -2,7 +2,7 @@
 //! while it lives is in `containers/` and `tmp/`.
 //!
 //! ```text
-//! layers/<id>/layer.json   digests, size, where it can be fetched     layers/<id>/users/<image>   images it belongs to
+//! layers/<id>/layer.json   digests, size, where it can be fetched     layers/<id>/users/<image>   images that have it and whose parent has not
 //! layers/<id>/tree/        its files, once something needed them      layers/<id>/blob            its tar.gz, once made
 //! images/<id>.json         configuration, layers, parent              children/<id>/<image>       images made from it
 //! names/<repository>       one line for each tag: tag, id and description of the image
@@ -321,7 +321,10 @@ impl Store {
             return Ok(id);
         }
         self.replace(&self.root.join("pending").join(hex_of(&id)), &serde_json::to_vec(&Owner::current()?)?)?;
-        for layer in &record.layers {
+        // The layers of the parent stay as long as it does, and it stays as long as it has a child.
+        let parent = record.parent.as_ref().map(|parent| self.image(parent)).transpose()?.flatten();
+        let inherited = parent.map(|parent| parent.layers).unwrap_or_default();
+        for layer in record.layers.iter().filter(|layer| !inherited.contains(layer)) {
             File::create(self.layer_dir(layer).join("users").join(hex_of(&id)))?;
             remove_if_there(&self.pending_layer(layer))?;
         }
@@ -577,13 +580,7 @@ impl Store {
     fn forget_layer(&self, lock: &StoreLock, id: &LayerId) -> anyhow::Result<()> {
         let record: Option<LayerRecord> = read_json(&self.layer_dir(id).join("layer.json"))?;
         if record.is_none_or(|record| record.sources.is_empty()) {
-            let users: Vec<ImageId> = match fs::read_dir(self.layer_dir(id).join("users")) {
-                Ok(users) => users
-                    .filter_map(|user| format!("sha256:{}", user.ok()?.file_name().to_str()?).parse().ok())
-                    .collect(),
-                Err(_) => Vec::new(),
-            };
-            for image in users {
+            for image in ids_in(&self.layer_dir(id).join("users")) {
                 self.forget_image(lock, &image)?;
             }
             return self.discard(&self.layer_dir(id));
@@ -594,7 +591,10 @@ impl Store {
     }
 
     /// Removes an image with all its names, also when others are made from it.
-    fn forget_image(&self, _lock: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
+    fn forget_image(&self, lock: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
+        for child in ids_in(&self.children_dir(id)) {
+            self.forget_image(lock, &child)?;
+        }
         for name in self.names_of(id)? {
             self.untag(&name)?;
         }
@@ -695,6 +695,12 @@ fn unescape(name: &str) -> Option<String> {
     }
     bytes.extend_from_slice(rest.as_bytes());
     String::from_utf8(bytes).ok()
+}
+
+/// The images that the files of a directory are called by; none where there is no directory.
+fn ids_in(directory: &Path) -> Vec<ImageId> {
+    let names = fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.file_name()));
+    names.filter_map(|name| format!("sha256:{}", name.to_str()?).parse().ok()).collect()
 }
 
 fn owner_in_name(name: &str) -> Option<Owner> {
