@@ -231,15 +231,22 @@ def publish_big_layer():
     host("build", cwd=project)
     image = f"{registry}/bench{RUN}/docker-big:latest"
     run("docker", "build", "-q", "-t", image, ".", cwd=project)
-    cpu = os.times()
+    before = machine()
     seconds, memory = host("publish", "-i", f"{registry}/bench{RUN}/big", cwd=project)
-    used = os.times()
-    cores = (used.children_user + used.children_system - cpu.children_user - cpu.children_system) / seconds
+    busy, idle = (now - then for now, then in zip(machine(), before))
+    cores = busy / (busy + idle)
     theirs, _ = run("docker", "push", "-q", image)
     record("publish_big_layer", "peak memory", memory, "MB", "150 MB", memory <= 150)
-    record("publish_big_layer", "cores busy, of those there are", cores / os.cpu_count(), "", ">= 0.8", cores / os.cpu_count() >= 0.8)
+    record("publish_big_layer", "cores of the machine busy", cores * 100, "%", ">= 90 %", cores >= 0.9)
     record("publish_big_layer", "docker push / slipway publish", theirs / seconds, "x", ">= 5 x", theirs / seconds >= 5)
     run("docker", "rmi", "-f", image)
+
+
+def machine():
+    """Busy and idle time of all cores so far, in ticks; the registry's share of the work counts."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    idle = fields[3] + fields[4]
+    return sum(fields) - idle, idle
 
 
 def hooks():

@@ -87,7 +87,7 @@ async fn pick(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::Result<P
         None => build_once(site, step, &facts.dependencies, &signature, log, started).await.with_context(place)?,
     };
     let Some(picked) = picked else { return Ok(Picked::Missing) };
-    introspect(site, step, &picked).await?;
+    introspect(site, step, &picked, log).await?;
     Ok(Picked::Stage(Box::new(picked)))
 }
 
@@ -324,7 +324,7 @@ fn details(stage: &StageDescription, previous: Option<&StageReport>) -> Vec<(&'s
     ]
 }
 
-async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport) -> anyhow::Result<()> {
+async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport, log: &Frame) -> anyhow::Result<()> {
     if !site.introspect.wants(&step.image.name, step.name) {
         return Ok(());
     }
@@ -335,5 +335,5 @@ async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport) -> a
         network: Network::Host,
         ..ContainerSpec::default()
     };
-    stapel::open_shell(site, &picked.description.image, &spec).await
+    stapel::open_shell(site, &picked.description.image, &spec, log).await
 }

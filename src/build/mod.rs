@@ -3,6 +3,7 @@
 //! `order` (which images) → `conveyor` (the walk through one) → `facts` (what a stage depends on) → `stapel` (a new stage)
 //! → `report`. Knows nothing of GitLab and of publishing.
 
+mod below;
 mod conveyor;
 pub mod explain;
 mod facts;

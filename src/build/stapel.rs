@@ -7,15 +7,16 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::facts::{Step, behind, finished};
-use super::imports::Imported;
+use super::imports::{self, Imported};
 use super::mounts::{self, MountDirs};
 use super::shell::{self, Interpreter};
-use super::{Introspect, Site, instructions};
+use super::sources::MappingSource;
+use super::{Introspect, Site, below, instructions};
 use crate::config::{Base, Builder, Import, Mount as MountConfig};
 use crate::error::Error;
 use crate::git;
-use crate::ids::{ContainerId, ImageId};
-use crate::layer::LayerSource;
+use crate::ids::{CommitId, ContainerId, ImageId};
+use crate::layer::{EntryKind, LayerSource};
 use crate::runtime::{Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Mount, Network, TreeRequest};
 use crate::stage::{StageDescription, StageName, display_image, labels};
 use crate::ui::Frame;
@@ -108,32 +109,62 @@ async fn layer(
 /// The whole sources for gitArchive, what changed since the stage before otherwise.
 async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
     let mut owners = Owners::new(site, parent);
-    let mut sources: Vec<Arc<dyn LayerSource>> = Vec::new();
+    let mut layers: Vec<Arc<dyn LayerSource>> = Vec::new();
     if step.name == StageName::GitArchive {
         for source in step.mappings {
-            let (uid, gid) = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
-            let archive = tokio::task::block_in_place(|| {
-                let spec = source.spec(uid, gid)?;
-                anyhow::Ok(source.repo.archive(&source.commit, &spec)?)
-            })?;
-            sources.push(Arc::new(archive));
+            let owner = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
+            layers.push(tokio::task::block_in_place(|| archive(site, source, owner, parent))?);
         }
     } else {
         for (source, from) in behind(step).unwrap_or_default() {
-            let (uid, gid) = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
-            let patch = tokio::task::block_in_place(|| {
-                let spec = source.spec(uid, gid)?;
-                anyhow::Ok(source.repo.patch(from, &source.commit, &spec)?)
-            })?;
-            if !patch.is_empty() {
-                sources.push(Arc::new(patch));
-            }
+            let owner = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
+            let is_fetched = site.runtime.is_fetched(parent).await?;
+            layers.extend(tokio::task::block_in_place(|| patch(site, source, from, owner, parent, is_fetched))?);
         }
     }
-    if sources.is_empty() {
+    if layers.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Arc::new(git::merge(sources))))
+    Ok(Some(Arc::new(git::merge(layers))))
+}
+
+/// All files of a mapping.
+fn archive(
+    site: &Site<'_>,
+    source: &MappingSource,
+    (uid, gid): (u32, u32),
+    parent: &ImageId,
+) -> anyhow::Result<Arc<dyn LayerSource>> {
+    let spec = source.spec(uid, gid)?;
+    let archive = source.repo.archive(&source.commit, &spec)?;
+    if below::matters(&spec.to) {
+        return Ok(Arc::new(archive.onto(below::look(site.runtime.as_ref(), parent))?));
+    }
+    Ok(Arc::new(archive))
+}
+
+/// What changed in a mapping; `None` when nothing did. Directories that are empty now stay when nobody can tell what else is in
+/// them without fetching the image.
+fn patch(
+    site: &Site<'_>,
+    source: &MappingSource,
+    from: &CommitId,
+    (uid, gid): (u32, u32),
+    parent: &ImageId,
+    is_fetched: bool,
+) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
+    let spec = source.spec(uid, gid)?;
+    let mut patch = source.repo.patch(from, &source.commit, &spec)?;
+    if patch.is_empty() {
+        return Ok(None);
+    }
+    if is_fetched && patch.empties_directories() {
+        patch.remove_emptied(below::contents(site.runtime.as_ref(), parent))?;
+    }
+    if below::matters(&spec.to) {
+        return Ok(Some(Arc::new(patch.onto(below::look(site.runtime.as_ref(), parent))?)));
+    }
+    Ok(Some(Arc::new(patch)))
 }
 
 /// The stage that an import takes its files from: the one it names, else the last.
@@ -163,17 +194,30 @@ async fn imported(
                 .hint(format!("look into it: slipway run --shell {}", display_image(&import.source)))
                 .into());
         };
-        let imported = tokio::task::block_in_place(|| {
-            let root = tree.entries()?.next().transpose()?.map(|entry| entry.path).unwrap_or_default();
-            let imported = Imported::new(tree, root, import, owner);
-            if imported.is_empty()? {
-                log.warn(format!("{name}: no file is imported; check its includePaths and excludePaths"));
-            }
-            anyhow::Ok(imported)
-        })?;
+        let imported = tokio::task::block_in_place(|| fitted(site, tree, import, owner, parent))?;
+        if imported.is_empty() {
+            log.warn(format!("{name}: no file is imported; check its includePaths and excludePaths"));
+        }
         sources.push(Arc::new(imported));
     }
     Ok(Arc::new(git::merge(sources)))
+}
+
+/// An import in its place in the image.
+fn fitted(
+    site: &Site<'_>,
+    tree: Arc<dyn LayerSource>,
+    import: &Import,
+    owner: Option<(u32, u32)>,
+    parent: &ImageId,
+) -> anyhow::Result<Imported> {
+    let is_file = match tree.entries()?.next().transpose()? {
+        Some(first) => !matches!(first.kind, EntryKind::Directory) && first.path == imports::normal(&import.add),
+        None => false,
+    };
+    let matters = if is_file { below::matters_to_file(&import.to) } else { below::matters(&import.to) };
+    let mut look = below::look(site.runtime.as_ref(), parent);
+    Imported::new(tree, import, owner, matters.then_some(&mut look))
 }
 
 /// Owners by name, looked up in the image once when the first name needs it.
@@ -229,6 +273,30 @@ fn unknown(what: &str, name: &str, hint: &str) -> Error {
     Error::user(format!("{what} `{name}` does not exist in the image")).hint(hint)
 }
 
+/// Brings a lazy base image here before a command needs its files, in a box of its own: it may take long.
+async fn fetch(site: &Site<'_>, step: &Step<'_>, image: &ImageId, log: &Frame) -> anyhow::Result<()> {
+    if site.runtime.is_fetched(image).await? {
+        return Ok(());
+    }
+    let base = match &step.image.from {
+        Base::Registry(reference) => reference.clone(),
+        Base::Image(name) => format!("of image {}", display_image(name)),
+    };
+    let process = log.collapsed(&format!("Pulling base image {base}"), crate::ui::Style::Normal);
+    let progress = process.progress(&base);
+    let fetched =
+        site.unless_over(site.runtime.fetch(image, &|_, done, total| progress.set(done, total.unwrap_or(0)))).await;
+    drop(progress);
+    match fetched {
+        Ok(()) => process.end(),
+        Err(error) => {
+            process.fail();
+            return Err(error.context(format!("cannot pull the base image {base}")));
+        }
+    }
+    Ok(())
+}
+
 async fn run_commands(
     site: &Site<'_>,
     step: &Step<'_>,
@@ -238,6 +306,7 @@ async fn run_commands(
     log: &Frame,
 ) -> anyhow::Result<ImageDescription> {
     let commands = commands(step)?;
+    fetch(site, step, &parent.id, log).await?;
     let directory = tempfile::Builder::new().prefix("stage-").tempdir_in(&site.tmp)?;
     let interpreter = interpreter(site, step, log).await?;
     let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
@@ -305,18 +374,21 @@ async fn introspect_failure(
     let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
     log.line(format!("The command was: {}", spec.command.join(" ")));
     if matches!(site.introspect, Introspect { before_error: true, .. }) {
-        return open_shell(site, &parent.id, spec).await;
+        return open_shell(site, &parent.id, spec, log).await;
     }
+    let _aside = log.step_aside();
     site.runtime.attach(failed, &shell).await?;
     Ok(())
 }
 
 /// Opens a shell in a new container of an image, with the mounts and environment of a build.
-pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec) -> anyhow::Result<()> {
+pub async fn open_shell(site: &Site<'_>, image: &ImageId, spec: &ContainerSpec, log: &Frame) -> anyhow::Result<()> {
     let spec = ContainerSpec { name: format!("{}-shell", spec.name), terminal: true, ..spec.clone() };
     let container = site.runtime.create(image, None, &spec).await?;
     let shell = spec.command.first().cloned().into_iter().collect::<Vec<_>>();
+    let aside = log.step_aside();
     let opened = site.runtime.attach(&container, &shell).await;
+    drop(aside);
     site.runtime.remove(&container).await?;
     opened.map(|_| ())
 }
@@ -366,7 +438,8 @@ async fn interpreter(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::R
 
 async fn look_for_interpreter(site: &Site<'_>, base: &ImageId, log: &Frame) -> anyhow::Result<Interpreter> {
     for path in ["/bin/bash", "/usr/bin/bash"] {
-        if site.runtime.tree(base, &TreeRequest { path: path.into() }).await?.is_some() {
+        let found = site.runtime.resolve(base, Path::new(path)).await?;
+        if found.is_some_and(|found| found.directory.is_none()) {
             return Ok(Interpreter::Image(path.into()));
         }
     }

@@ -11,7 +11,7 @@ use clap::Args;
 use super::app::App;
 use super::flags::{BuildFlags, GitFlags, PlaceFlags, ProjectFlags, PublishFlags, StorageFlags};
 use super::site::{Ground, Selection};
-use crate::build::{ImageReport, Introspect, OnImage, OnMissing};
+use crate::build::{BuildReport, ImageReport, Introspect, OnImage, OnMissing};
 use crate::config::Config;
 use crate::error::Error;
 use crate::publish::push::Finished;
@@ -81,6 +81,9 @@ pub async fn build(args: BuildArgs, app: &App) -> anyhow::Result<ExitCode> {
     let log = app.ui.root();
     let site = ground.site(OnMissing::Build, parallel(&args.build, &app.env)?, introspect);
     let built = crate::build::build(&site, &args.images, &(), &log).await;
+    if let Ok(report) = &built {
+        sum_up(report, &log);
+    }
     finish(app, built.map(|_| ()))
 }
 
@@ -137,12 +140,25 @@ async fn build_then_publish(
     wanted.iter().try_for_each(|image| plan::check(&press.repo, image, &press.tags))?;
     let report = Mutex::new(PublishReport::default());
     let publishing = Publishing { press: &press, wanted: &wanted, report: &report };
-    crate::build::build(&site, images, &publishing, &app.ui.root()).await?;
+    let built = crate::build::build(&site, images, &publishing, &app.ui.root()).await?;
+    if site.on_missing == OnMissing::Build {
+        sum_up(&built, &app.ui.root());
+    }
     if let Some(path) = report_path {
         let json = report.lock().map(|report| report.json()).unwrap_or_default();
         std::fs::write(path, json).with_context(|| format!("cannot write the publish report {}", path.display()))?;
     }
     Ok(())
+}
+
+/// One line for each stage, where a glance finds it: at the end.
+fn sum_up(report: &BuildReport, log: &Frame) {
+    log.gap();
+    let block = log.block("Stages");
+    for line in report.lines() {
+        block.line(line);
+    }
+    block.end();
 }
 
 /// What happens to each finished image.

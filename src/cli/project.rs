@@ -46,7 +46,7 @@ impl Draft {
         }?;
         let file = path.strip_prefix(&project_dir).unwrap_or(&path).display().to_string();
         let source = Source { file: file.clone(), text: text(&path, std::fs::read(&path))?, templates };
-        let rendered = config::render(&source, project_tree(&project_dir), &variables(env))?;
+        let rendered = config::render(&source, project_tree(&project_dir), &variables(env), jiff::Zoned::now())?;
         let file = if rendered.text == source.text { file } else { format!("{file} (rendered)") };
         Ok(Self { rendered, project_dir, file })
     }

@@ -139,7 +139,7 @@ async fn embedded(
         return Ok(ExitCode::SUCCESS);
     }
     let ended = tokio::select! {
-        ended = attached(ground, &container, &spec) => ended,
+        ended = attached(ground, &container, &spec, app) => ended,
         () = app.interruption.token().cancelled() => Err(Interruption::error().into()),
     };
     ground.runtime.remove(&container).await?;
@@ -149,8 +149,14 @@ async fn embedded(
     }
 }
 
-async fn attached(ground: &Ground, container: &ContainerId, spec: &ContainerSpec) -> anyhow::Result<ExitStatus> {
+async fn attached(
+    ground: &Ground,
+    container: &ContainerId,
+    spec: &ContainerSpec,
+    app: &App,
+) -> anyhow::Result<ExitStatus> {
     if spec.terminal {
+        let _aside = app.ui.step_aside();
         return ground.runtime.attach(container, &spec.command).await;
     }
     let mut print = |stream, bytes: &[u8]| {

@@ -123,7 +123,7 @@ mod tests {
             ("https://u:p@host/company/name.git", "company/name"),
             ("https://host/group/company/name", "company/name"),
             ("ssh://git@host:22/company/name.git/", "company/name"),
-            ("file:///a/work/name.git/", "work/name"),
+            ("file:///a/group/name.git/", "group/name"),
             ("https://u:p@host/name.git", "host/name"),
             ("../name", "../name"),
         ] {

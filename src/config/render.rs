@@ -25,7 +25,7 @@ pub struct Rendered {
     pub warnings: Vec<String>,
 }
 
-/// Renders the main file. `files` is the project; `environment` is what `env` reads.
+/// Renders the main file. `files` is the project; `environment` is what `env` reads, `now` what the functions for dates take for the present, in the local zone.
 ///
 /// # Errors
 /// [`Error::Template`], with the place in the main file or in one of the templates.
@@ -33,10 +33,11 @@ pub fn render(
     source: &Source,
     files: FileTree<'static>,
     environment: &BTreeMap<String, String>,
+    now: jiff::Zoned,
 ) -> Result<Rendered, Error> {
     let warnings = Rc::new(Warnings::default());
     let data = root_data(Rc::new(files), Rc::clone(&warnings));
-    let mut set = Set::new(Functions::standard(environment.clone()), Limits::default());
+    let mut set = Set::new(Functions::standard(environment.clone()).with_now(now), Limits::default());
     let templates = source.templates.iter().map(|(name, text)| (name.as_str(), text.as_str()));
     let text = templates
         .chain([(ROOT, source.text.as_str())])

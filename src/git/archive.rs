@@ -6,10 +6,10 @@ use std::path::Path;
 use super::Repo;
 use super::entries::{Planned, below_base, directories_above};
 use super::error::Error;
-use super::place::{Below, Placed, place};
+use super::place::{Placed, place};
 use super::tree::{self, Directory, Item, Node, Walk};
 use crate::ids::CommitId;
-use crate::layer::{Entry, LayerSource};
+use crate::layer::{Below, Entry, LayerSource};
 use crate::stage::mapping::{PathFilter, PathRules, RulesPosition};
 
 /// What a mapping takes of a repository, and how it stands in the image.

@@ -8,7 +8,7 @@ use super::archive::ArchiveSpec;
 use super::blob;
 use super::error::Error;
 use super::tree::{Item, Leaf, LeafMode, join, shown};
-use crate::layer::{Entry, EntryKind};
+use crate::layer::{Entry, EntryKind, Looks};
 use crate::stage::mapping::PathFilter;
 
 /// An entry to be, by its path relative to the mapping's base.
@@ -19,6 +19,8 @@ pub(super) struct Planned {
 
 pub(super) enum PlannedKind {
     Directory,
+    /// One that the image has.
+    Existing(Looks),
     /// With its path in the repository.
     Leaf(Leaf, Vec<u8>),
     Whiteout,
@@ -55,8 +57,13 @@ impl Planned {
 
     /// The same at another place.
     pub(super) fn entry_at(&self, at: PathBuf, spec: &ArchiveSpec) -> Result<Entry, Error> {
+        let (mut uid, mut gid) = (spec.uid, spec.gid);
         let (kind, mode) = match &self.kind {
             PlannedKind::Directory => (EntryKind::Directory, 0o755),
+            PlannedKind::Existing(looks) => {
+                (uid, gid) = (looks.uid, looks.gid);
+                (EntryKind::Directory, looks.mode)
+            }
             PlannedKind::Whiteout => (EntryKind::Whiteout, 0),
             PlannedKind::Leaf(leaf, path) if leaf.mode == LeafMode::Symlink => {
                 (EntryKind::Symlink { target: path_buf(blob::link_target(leaf, path)?) }, 0o777)
@@ -67,7 +74,7 @@ impl Planned {
                 (EntryKind::File { size, content }, mode)
             }
         };
-        Ok(Entry { path: at, kind, mode, uid: spec.uid, gid: spec.gid, mtime: spec.mtime, xattrs: Default::default() })
+        Ok(Entry { path: at, kind, mode, uid, gid, mtime: spec.mtime, xattrs: Default::default() })
     }
 }
 

@@ -111,6 +111,7 @@ impl Explain for Error {
                     "if it is an older commit that is missing, set `GIT_SUBMODULE_DEPTH: 0` as well".to_owned(),
                 ];
             }
+            Self::Read { .. } => "if the clone is damaged, `git fsck` says where: clone it again".to_owned(),
             Self::LfsMissing { .. } => "run `git lfs fetch` in the repository before".to_owned(),
             Self::TooLarge { .. } => "keep such a file in git LFS, or exclude it with `excludePaths`".to_owned(),
             Self::BadTree { .. } => "rename it, or exclude it with `excludePaths`".to_owned(),

@@ -31,7 +31,7 @@ pub use checksum::PatternChecksum;
 pub use error::Error;
 pub use merge::merge;
 pub use patch::{Change, ChangeKind, Patch};
-pub use place::{Below, Placed};
+pub use place::Placed;
 pub use program::Access;
 pub use remote::Remotes;
 pub use repo::Repo;

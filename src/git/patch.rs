@@ -10,10 +10,11 @@ use super::archive::{ArchiveKind, ArchiveSpec};
 use super::difference::Difference;
 use super::entries::{Planned, directories_above, path_buf};
 use super::error::Error;
-use super::place::{Below, Placed, is_link, place};
+use super::place::{Placed, place};
 use super::tree::{self, Node, join};
 use crate::ids::CommitId;
-use crate::layer::{Entry, LayerSource};
+use crate::layer::ground::Ground;
+use crate::layer::{Below, Entry, LayerSource};
 
 /// One file or symbolic link that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +112,11 @@ impl Patch {
         &self.checksum
     }
 
+    /// Whether there are directories of which git has nothing left.
+    pub fn empties_directories(&self) -> bool {
+        !self.gone.is_empty()
+    }
+
     /// Removes the directories of which git has nothing left, unless something else lies in them. `contents` gives all paths
     /// under a directory of the image that the patch goes on; both are counted from the root of the image.
     pub fn remove_emptied(
@@ -135,8 +141,9 @@ impl Patch {
     /// the directory behind it is empty in git.
     pub fn onto(mut self, mut lookup: impl FnMut(&Path) -> anyhow::Result<Below>) -> anyhow::Result<Placed> {
         let to = self.spec.to.trim_matches('/').as_bytes();
+        let mut ground = Ground::new(&mut lookup);
         for directory in std::mem::take(&mut self.dropped) {
-            if !is_link(&path_buf(join(to, &directory)), &mut lookup)? {
+            if !ground.is_link(&path_buf(join(to, &directory)))? {
                 self.dropped.insert(directory);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -97,5 +98,31 @@ pub trait LayerSource: Send + Sync {
 impl LayerSource for Vec<Entry> {
     fn entries(&self) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Entry>> + Send + '_>> {
         Ok(Box::new(self.iter().cloned().map(Ok)))
+    }
+}
+
+/// Mends entries that were sorted by the bytes of their paths: that may bring a hard link before its file; then the link becomes
+/// the file, and the file a link to it.
+pub fn put_files_before_links(entries: &mut BTreeMap<Vec<u8>, Entry>) {
+    let mut first_names: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for entry in entries.values() {
+        if let EntryKind::Hardlink { target } = &entry.kind {
+            let first = first_names.entry(target.clone()).or_insert_with(|| target.clone());
+            if entry.path.as_os_str().as_bytes() < first.as_os_str().as_bytes() {
+                *first = entry.path.clone();
+            }
+        }
+    }
+    let kind_of = |file: &PathBuf| Some((file.clone(), entries.get(file.as_os_str().as_bytes())?.kind.clone()));
+    let kinds: BTreeMap<PathBuf, EntryKind> = first_names.keys().filter_map(kind_of).collect();
+    for entry in entries.values_mut() {
+        let file = match &entry.kind {
+            EntryKind::Hardlink { target } => target.clone(),
+            _ => entry.path.clone(),
+        };
+        if let (Some(first), Some(kind)) = (first_names.get(&file), kinds.get(&file)) {
+            let is_first = *first == entry.path;
+            entry.kind = if is_first { kind.clone() } else { EntryKind::Hardlink { target: first.clone() } };
+        }
     }
 }

@@ -7,7 +7,7 @@ pub mod embedded;
 pub mod image;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use crate::error::Error;
 use crate::ids::{ContainerId, Digest, ImageId};
 use crate::image_ref::ImageRef;
-use crate::layer::LayerSource;
+use crate::layer::{LayerSource, Looks};
 pub use image::{ImageChange, ImageConfig, ImageDescription};
 
 /// Which `repository:tag` names and labels a listed image must have.
@@ -50,6 +50,15 @@ pub struct Accounts {
 pub struct TreeRequest {
     /// Absolute path in the image; a symbolic link here is followed within the image.
     pub path: PathBuf,
+}
+
+/// What a path of an image leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolved {
+    /// From the root of the image, without a leading `/`; no component is a symbolic link.
+    pub path: PathBuf,
+    /// What a directory looks like; `None` for anything else.
+    pub directory: Option<Looks>,
 }
 
 /// Where the pieces of a pushed image went.
@@ -106,6 +115,16 @@ pub trait ImageStore: Send + Sync {
     /// The entries at and under a path of the image, sorted, with paths from the root of the image. A file gives one entry;
     /// a missing path gives `None`. Contents can be opened until the returned source is dropped.
     async fn tree(&self, id: &ImageId, request: &TreeRequest) -> anyhow::Result<Option<Arc<dyn LayerSource>>>;
+
+    /// Where a path of the image leads when all symbolic links are followed within the image; `None` when nothing is there.
+    /// Made for many questions about one image.
+    async fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>>;
+
+    /// Whether all files of the image are on this host, so that looking into it fetches nothing.
+    async fn is_fetched(&self, id: &ImageId) -> anyhow::Result<bool>;
+
+    /// Brings all files of the image to this host. Whatever needs them does it by itself, but silently.
+    async fn fetch(&self, id: &ImageId, progress: OnProgress<'_>) -> anyhow::Result<()>;
 
     /// Sends the image, with its configuration changed first, to a registry under `target`'s tag. `config.Image` of what
     /// is pushed is the id of the local image. Layers that the registry has, here or in another repository, are not sent.

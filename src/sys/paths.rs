@@ -34,13 +34,13 @@ mod tests {
 
     #[test]
     fn the_state_directory_depends_on_who_we_are() {
-        let env = |variables: &[(&str, &str)]| Env::literal(variables.iter().copied(), "/work");
+        let env = |variables: &[(&str, &str)]| Env::literal(variables.iter().copied(), "/srv");
         for (variables, root, expected) in [
             (&[("HOME", "/root")][..], true, "/var/lib/slipway"),
             (&[("HOME", "/home/me")], false, "/home/me/.local/share/slipway"),
             (&[("HOME", "/home/me"), ("XDG_DATA_HOME", "/data")], false, "/data/slipway"),
             (&[("HOME", "/home/me"), ("XDG_DATA_HOME", "data")], false, "/home/me/.local/share/slipway"),
-            (&[("SLIPWAY_STATE_DIR", "state")], true, "/work/state"),
+            (&[("SLIPWAY_STATE_DIR", "state")], true, "/srv/state"),
         ] {
             assert_eq!(state_dir_of(&env(variables), root), Path::new(expected), "{variables:?}");
         }

@@ -51,6 +51,11 @@ impl Frame {
         Self { level: self.level.max(level), ..self.clone() }
     }
 
+    /// As [`Ui::step_aside`]: for a program that has the terminal for itself.
+    pub fn step_aside(&self) -> super::Aside {
+        self.ui.step_aside()
+    }
+
     /// Columns that a line of text has here, within the borders.
     pub fn width(&self) -> usize {
         self.columns()

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use slipway::ids::{ContainerId, ImageId};
 use slipway::image_ref::ImageRef;
-use slipway::layer::{Content, Entry, EntryKind, LayerSource};
+use slipway::layer::{Content, Entry, EntryKind, LayerSource, Looks};
 use slipway::registry::{self, DockerConfig};
 use slipway::runtime::docker::{DockerOptions, DockerRuntime};
 use slipway::runtime::embedded::EmbeddedRuntime;
@@ -46,6 +46,7 @@ macro_rules! runtime_contract {
             a_program_that_is_not_there_is_named,
             accounts_are_those_of_the_image,
             a_tree_is_sorted_and_readable,
+            paths_lead_where_links_say,
             names_are_given_listed_and_taken,
             many_appends_at_a_time,
             a_published_image_comes_back,
@@ -558,6 +559,51 @@ async fn a_tree_is_sorted_and_readable(bed: &Bed) {
     bed.forget(&[&copy, &image]).await;
 }
 
+async fn paths_lead_where_links_say(bed: &Bed) {
+    let base = bed.base().await;
+    let link = |path: &str, target: &str| entry(path, EntryKind::Symlink { target: target.into() });
+    let image = bed
+        .append(
+            &base.id,
+            vec![
+                Entry { mode: 0o2750, uid: 7, gid: 8, ..entry("opt/t/a", EntryKind::Directory) },
+                file("opt/t/a/x", ""),
+                link("opt/t/link", "/opt/t/a"),
+                link("opt/t/nowhere", "missing"),
+                link("opt/t/outside", "../../../../bin"),
+                link("opt/t/привет", "link"),
+            ],
+        )
+        .await;
+    let resolve = async |path: &str| {
+        let found = bed.runtime.resolve(&image.id, Path::new(path)).await.unwrap();
+        found.map(|found| format!("{}{}", found.path.display(), if found.directory.is_some() { "/" } else { "" }))
+    };
+    for (path, expected) in [
+        ("/", Some("/")),
+        ("/opt/t", Some("opt/t/")),
+        ("/opt//t/a/x", Some("opt/t/a/x")),
+        ("/opt/t/link", Some("opt/t/a/")),
+        ("/opt/t/link/x", Some("opt/t/a/x")),
+        ("/opt/t/привет/x", Some("opt/t/a/x")),
+        ("/opt/t/outside", Some("usr/bin/")),
+        ("/bin", Some("usr/bin/")),
+        ("/bin/sh", Some("usr/bin/dash")),
+        ("/opt/t/nowhere", None),
+        ("/opt/t/missing/x", None),
+        ("/opt/t/a/x/y", None),
+    ] {
+        assert_eq!(resolve(path).await.as_deref(), expected, "{path}");
+        assert_eq!(resolve(path).await.as_deref(), expected, "{path} again");
+    }
+    let looks = async |path: &str| bed.runtime.resolve(&image.id, Path::new(path)).await.unwrap().unwrap().directory;
+    assert_eq!(looks("/opt/t/link").await, Some(Looks { mode: 0o2750, uid: 7, gid: 8 }));
+    assert_eq!(looks("/tmp").await, Some(Looks { mode: 0o1777, uid: 0, gid: 0 }));
+    assert!(bed.runtime.is_fetched(&image.id).await.unwrap(), "now it is");
+    bed.forget(&[&image]).await;
+    assert!(bed.runtime.inspect(image.id.as_str()).await.unwrap().is_none(), "nothing holds it");
+}
+
 async fn names_are_given_listed_and_taken(bed: &Bed) {
     let base = bed.base().await;
     let label = unique("label");
@@ -674,7 +720,9 @@ async fn an_unknown_image_is_named(bed: &Bed) {
     let append = bed.runtime.append(Some(&unknown), None, &ImageChange::default()).await.map(drop);
     let create = bed.runtime.create(&unknown, None, &shell("true")).await.map(drop);
     let accounts = bed.runtime.accounts(&unknown).await.map(drop);
-    for error in [append, create, accounts] {
+    let path = bed.runtime.resolve(&unknown, Path::new("/bin")).await.map(drop);
+    let fetched = bed.runtime.is_fetched(&unknown).await.map(drop);
+    for error in [append, create, accounts, path, fetched] {
         let error = format!("{:#}", error.unwrap_err());
         assert!(error.contains(unknown.as_str()), "{error}");
     }

@@ -216,6 +216,23 @@ async fn a_base_image_is_published_without_being_fetched() {
 }
 
 #[tokio::test]
+async fn fetching_a_base_image_tells_how_far_it_is() {
+    let Ok(base) = std::env::var("TESTBED_BASE_IMAGE") else {
+        println!("skipped: needs TESTBED_BASE_IMAGE");
+        return;
+    };
+    let Some(host) = Host::new().await else { return };
+    let image = host.runtime.base(&base, BasePolicy::PreferLocal, &quiet).await.unwrap();
+    assert!(!host.runtime.is_fetched(&image.id).await.unwrap());
+    let told = std::sync::Mutex::new(Vec::new());
+    host.runtime.fetch(&image.id, &|_, done, total| told.lock().unwrap().push((done, total))).await.unwrap();
+    let (done, total) = *told.lock().unwrap().last().unwrap();
+    assert_eq!(Some(done), total);
+    assert!(done > 10_000_000, "{done}");
+    assert!(host.runtime.is_fetched(&image.id).await.unwrap());
+}
+
+#[tokio::test]
 async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
     let Ok(base) = std::env::var("TESTBED_BASE_IMAGE") else {
         println!("skipped: needs TESTBED_BASE_IMAGE");
@@ -223,6 +240,7 @@ async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
     };
     let Some(host) = Host::new().await else { return };
     let image = host.runtime.base(&base, BasePolicy::PreferLocal, &quiet).await.unwrap();
+    assert!(!host.runtime.is_fetched(&image.id).await.unwrap());
     let spec = script("c1", "python3 -c 'print(6 * 7)'; cat /app/hello.txt");
     let layer: Vec<Entry> = vec![file("app/hello.txt", "hello\n")];
     let container = host.runtime.create(&image.id, Some(Arc::new(layer)), &spec).await.unwrap();
@@ -233,6 +251,7 @@ async fn layers_of_a_base_image_are_fetched_when_a_command_runs() {
         .await
         .unwrap();
     assert_eq!((exit.code, text.as_str()), (0, "42\nhello\n"));
+    assert!(host.runtime.is_fetched(&image.id).await.unwrap());
 }
 
 #[tokio::test]

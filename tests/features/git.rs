@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use insta::assert_snapshot;
 use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, Below, ChangeKind, Error, Remotes, Repo, VirtualMerge};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo, VirtualMerge};
 use slipway::ids::CommitId;
-use slipway::layer::LayerSource;
+use slipway::layer::{Below, LayerSource, Looks};
 use slipway::stage::mapping::PathFilter;
 use slipway::sys::env::Env;
 
@@ -846,7 +846,8 @@ fn hostile_26_a_wide_tree_is_walked() {
 fn usr_merged(path: &Path) -> anyhow::Result<Below> {
     Ok(match path.to_str().unwrap() {
         "bin" => Below::LinkTo("usr/bin".into()),
-        "usr" | "usr/bin" | "tmp" | "opt" => Below::Directory,
+        "tmp" => Below::Directory(Looks { mode: 0o1777, uid: 0, gid: 0 }),
+        "usr" | "usr/bin" | "opt" => Below::Directory(Looks { mode: 0o755, uid: 0, gid: 3 }),
         "opt/link" => Below::LinkTo("usr".into()),
         _ => Below::Nothing,
     })
@@ -862,7 +863,10 @@ fn a_layer_fitted_to_an_image_follows_its_links_and_leaves_its_directories() {
     assert_snapshot!(listing(&archive).join("\n"), @r#"
     d 755 0:0 new
     f 644 0:0 new/y "4"
+    d 1777 0:0 tmp
     f 644 0:0 tmp/x "3"
+    d 755 0:3 usr
+    d 755 0:3 usr/bin
     f 644 0:0 usr/bin/other "2"
     f 644 0:0 usr/bin/run "1"
     "#);
@@ -872,13 +876,15 @@ fn a_layer_fitted_to_an_image_follows_its_links_and_leaves_its_directories() {
     f 644 7:7 opt/y "4"
     "#);
     let through = git.archive(&from, &spec("bin", "/opt/link/bin")).unwrap().onto(usr_merged).unwrap();
-    assert_eq!(listing(&through), [r#"f 644 0:0 usr/bin/run "1""#]);
+    assert_eq!(listing(&through), ["d 755 0:3 usr", "d 755 0:3 usr/bin", r#"f 644 0:0 usr/bin/run "1""#]);
     let to = repo.remove("bin").remove("new").write("usr/bin/other", "5").commit("second");
     let mut patch = git.patch(&from, &to, &spec("", "/")).unwrap();
     patch.remove_emptied(|_| Ok(vec![])).unwrap();
     let patch = patch.onto(usr_merged).unwrap();
     assert_snapshot!(listing(&patch).join("\n"), @r#"
     - new
+    d 755 0:3 usr
+    d 755 0:3 usr/bin
     f 644 0:0 usr/bin/other "5"
     - usr/bin/run
     "#);

@@ -1,5 +1,6 @@
 //! One file per feature that a user would notice.
 
+mod accidents;
 mod build;
 mod build_accidents;
 mod ci_env;
@@ -8,6 +9,7 @@ mod config_files;
 mod embedded;
 mod exec;
 mod executor;
+mod fitting;
 mod git;
 mod git_patch_property;
 mod gitlab_runner;

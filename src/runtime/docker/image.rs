@@ -1,6 +1,7 @@
 //! Images of the engine.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use crate::image_ref::ImageRef;
 use crate::layer::LayerSource;
 use crate::runtime::{
     Accounts, BasePolicy, ImageChange, ImageConfig, ImageDescription, ImageFilter, ImageStore, OnProgress, Pushed,
-    TreeRequest,
+    Resolved, TreeRequest,
 };
 
 /// How many images are looked at at a time.
@@ -130,6 +131,9 @@ impl DockerRuntime {
 
     /// Drops an image without names; somebody else may have given it one or dropped it.
     pub(super) async fn drop_unnamed(&self, id: &str) {
+        if let Ok(id) = id.parse() {
+            self.end_probe(&id).await;
+        }
         let options = RemoveImageOptions { noprune: true, ..Default::default() };
         let _ = self.docker.remove_image(id, Some(options), None).await;
     }
@@ -216,6 +220,19 @@ impl ImageStore for DockerRuntime {
         self.image_tree(id, request).await
     }
 
+    async fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
+        self.image_path(id, path).await
+    }
+
+    async fn is_fetched(&self, id: &ImageId) -> anyhow::Result<bool> {
+        Ok(self.existing(id).await.map(|_| true)?)
+    }
+
+    /// The engine has all files of every image it knows.
+    async fn fetch(&self, id: &ImageId, _: OnProgress<'_>) -> anyhow::Result<()> {
+        Ok(self.existing(id).await.map(drop)?)
+    }
+
     async fn push(
         &self,
         id: &ImageId,
@@ -238,9 +255,8 @@ impl DockerRuntime {
     pub(super) async fn take_name(&self, name: &str) -> Result<(), DockerError> {
         let (repository, tag) = split_name(name);
         let name = if name.contains('@') { name.to_owned() } else { format!("{repository}:{tag}") };
-        if self.local(&name).await?.is_none() {
-            return Ok(());
-        }
+        let Some(image) = self.local(&name).await? else { return Ok(()) };
+        self.end_probe(&image.description.id).await;
         let options = RemoveImageOptions { noprune: true, ..Default::default() };
         let removed = self.docker.remove_image(&name, Some(options), None).await;
         match removed.map_err(self.failed(format!("take the name `{name}` away"))) {

@@ -1,7 +1,7 @@
 //! The runtime over Docker Engine, API 1.41 (20.10) and newer.
 //!
 //! `image` and `container` implement the two traits; `load` makes images without containers, `transfer` pulls and pushes,
-//! `tree` reads files of images, `terminal` connects a person. `owner` says whose a container is, so that [`DockerRuntime::reap`]
+//! `tree` reads files of images, `probe` finds single paths in them, `terminal` connects a person. `owner` says whose a container is, so that [`DockerRuntime::reap`]
 //! can clear what a dead process left.
 
 mod container;
@@ -9,6 +9,7 @@ mod error;
 mod image;
 mod load;
 mod owner;
+mod probe;
 mod terminal;
 mod transfer;
 mod tree;
@@ -23,6 +24,7 @@ use bollard::Docker;
 
 pub use error::DockerError;
 use owner::Owner;
+use probe::Probes;
 
 use super::{Accounts, ImageDescription, Runtime};
 use crate::ids::ImageId;
@@ -60,6 +62,7 @@ pub struct DockerRuntime {
     clock: Clock,
     owner: Owner,
     accounts: Mutex<HashMap<ImageId, Accounts>>,
+    probes: Probes,
     /// Images that were listed, by id: nothing of them changes but their names.
     listed: Mutex<HashMap<String, ImageDescription>>,
     /// The engine looks in archives for layers that it has itself.
@@ -88,6 +91,7 @@ impl DockerRuntime {
             clock,
             owner,
             accounts: Mutex::default(),
+            probes: Probes::default(),
             listed: Mutex::default(),
             wants_whole_archives: AtomicBool::new(false),
         };

@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::container::RemoveOnDrop;
 use super::{DockerError, DockerRuntime};
 use crate::ids::ImageId;
+use crate::layer::entry::put_files_before_links;
 use crate::layer::{Content, Entry, EntryKind, LayerReader, LayerSource, Limits};
 use crate::runtime::{Accounts, TreeRequest};
 
@@ -49,7 +50,7 @@ impl DockerRuntime {
     }
 
     /// A container that is only looked into.
-    async fn still_container(&self, id: &ImageId) -> Result<RemoveOnDrop, DockerError> {
+    pub(super) async fn still_container(&self, id: &ImageId) -> Result<RemoveOnDrop, DockerError> {
         let body = ContainerCreateBody {
             image: Some(id.to_string()),
             entrypoint: Some(vec!["-".to_owned()]),
@@ -145,31 +146,6 @@ pub(super) fn entries_of(spool: &Arc<File>, prefix: &Path, is_root: bool) -> any
     }
     put_files_before_links(&mut entries);
     Ok(entries.into_values().collect())
-}
-
-/// Sorting may bring a hard link before its file: then the link becomes the file, and the file a link to it.
-fn put_files_before_links(entries: &mut BTreeMap<Vec<u8>, Entry>) {
-    let mut first_names: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
-    for entry in entries.values() {
-        if let EntryKind::Hardlink { target } = &entry.kind {
-            let first = first_names.entry(target.clone()).or_insert_with(|| target.clone());
-            if entry.path.as_os_str().as_bytes() < first.as_os_str().as_bytes() {
-                *first = entry.path.clone();
-            }
-        }
-    }
-    let kind_of = |file: &PathBuf| Some((file.clone(), entries.get(file.as_os_str().as_bytes())?.kind.clone()));
-    let kinds: BTreeMap<PathBuf, EntryKind> = first_names.keys().filter_map(kind_of).collect();
-    for entry in entries.values_mut() {
-        let file = match &entry.kind {
-            EntryKind::Hardlink { target } => target.clone(),
-            _ => entry.path.clone(),
-        };
-        if let (Some(first), Some(kind)) = (first_names.get(&file), kinds.get(&file)) {
-            let is_first = *first == entry.path;
-            entry.kind = if is_first { kind.clone() } else { EntryKind::Hardlink { target: first.clone() } };
-        }
-    }
 }
 
 /// Some bytes of a file, read without moving anybody else's position in it.

@@ -142,7 +142,7 @@ impl Running {
                 Err(Error::user(format!("cannot execute `{program}` in the container: {reason}")).into())
             }
             Ok(Outcome::Failed { step, message }) => Err(Error::environment(format!("cannot {step}: {message}"))
-                .hint("`slipway host doctor` tells what this host lacks for containers without a daemon")
+                .hint("containers without a daemon need overlayfs, namespaces and a cgroup this process may write; SLIPWAY_RUNTIME=docker uses a Docker Engine instead")
                 .into()),
             Ok(Outcome::Started) | Err(_) => Err(Error::environment(format!(
                 "the process that held the container ended without a result{}{}",

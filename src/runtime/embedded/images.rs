@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rustix::fs::{FileType, Stat};
 use serde_json::{Map, Value, json};
 
 use super::marks::Marks;
-use super::merged::{Merged, MergedSource, relative};
+use super::merged::{Found, Merged, MergedSource, relative};
 use super::snapshot;
 use super::store::{self, ImageRecord, LayerId, LayerRecord, Store};
 use crate::error::Error;
 use crate::ids::ImageId;
-use crate::layer::LayerSource;
-use crate::runtime::{Accounts, ImageChange, ImageConfig, ImageDescription, ImageFilter};
+use crate::layer::{LayerSource, Looks};
+use crate::runtime::{Accounts, ImageChange, ImageConfig, ImageDescription, ImageFilter, Resolved};
 use crate::sys::clock::Clock;
 
 /// The images of this host. Everything here blocks.
@@ -122,6 +123,13 @@ impl Images {
         let merged = self.merged(id)?;
         let Some(found) = merged.find(path)? else { return Ok(None) };
         Ok(Some(Arc::new(MergedSource { merged, path: relative(path), found })))
+    }
+
+    pub fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
+        let (path, found) = self.merged(id)?.resolve(path)?;
+        let looks = |stat: Stat| Looks { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid };
+        let directory = |found: Found| (found.kind() == FileType::Directory).then(|| looks(found.stat));
+        Ok(found.map(|found| Resolved { path, directory: directory(found) }))
     }
 
     /// The files of an image; every layer must be here in some form.

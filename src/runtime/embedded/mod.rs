@@ -44,7 +44,7 @@ use self::store::Store;
 pub use self::unpack::UnpackError;
 use super::{
     Accounts, BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageFilter,
-    ImageStore, OnOutput, OnProgress, Pushed, Runtime, TreeRequest,
+    ImageStore, OnOutput, OnProgress, Pushed, Resolved, Runtime, TreeRequest,
 };
 use crate::error::Error;
 use crate::ids::{ContainerId, ImageId};
@@ -161,7 +161,13 @@ impl EmbeddedRuntime {
         work: impl FnOnce(Images) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let images = self.images.clone();
-        tokio::task::spawn_blocking(move || work(images)).await?
+        let done = tokio::task::spawn_blocking(move || work(images)).await?;
+        done.map_err(|error| self.images.store.explain_full_disk(error))
+    }
+
+    /// Makes sure that the files of an image are here, for a caller that shows nothing.
+    async fn fetch_silently(&self, id: &ImageId) -> anyhow::Result<()> {
+        self.fetch(id, &|_, _, _| {}).await
     }
 
     fn container(&self, id: &ContainerId) -> anyhow::Result<Prepared> {
@@ -202,7 +208,8 @@ impl ImageStore for EmbeddedRuntime {
         policy: BasePolicy,
         progress: OnProgress<'_>,
     ) -> anyhow::Result<ImageDescription> {
-        self.remote.base(reference, policy, progress).await
+        let found = self.remote.base(reference, policy, progress).await;
+        found.map_err(|error| self.images.store.explain_full_disk(error))
     }
 
     async fn append(
@@ -226,15 +233,32 @@ impl ImageStore for EmbeddedRuntime {
     }
 
     async fn accounts(&self, id: &ImageId) -> anyhow::Result<Accounts> {
-        self.remote.fetch(id).await?;
+        self.fetch_silently(id).await?;
         let id = id.clone();
         self.with_images(move |images| images.accounts(&id)).await
     }
 
     async fn tree(&self, id: &ImageId, request: &TreeRequest) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
-        self.remote.fetch(id).await?;
+        self.fetch_silently(id).await?;
         let (id, path) = (id.clone(), request.path.clone());
         self.with_images(move |images| images.tree(&id, &path)).await
+    }
+
+    async fn resolve(&self, id: &ImageId, path: &Path) -> anyhow::Result<Option<Resolved>> {
+        self.fetch_silently(id).await?;
+        let (id, path) = (id.clone(), path.to_owned());
+        self.with_images(move |images| images.resolve(&id, &path)).await
+    }
+
+    async fn is_fetched(&self, id: &ImageId) -> anyhow::Result<bool> {
+        let store = &self.images.store;
+        let layers = self.images.record(id)?.layers;
+        Ok(layers.iter().all(|layer| store.has_tree(layer) || store.blob_file(layer).exists()))
+    }
+
+    async fn fetch(&self, id: &ImageId, progress: OnProgress<'_>) -> anyhow::Result<()> {
+        let fetched = self.remote.fetch(id, progress).await;
+        fetched.map_err(|error| self.images.store.explain_full_disk(error))
     }
 
     async fn push(
@@ -244,7 +268,8 @@ impl ImageStore for EmbeddedRuntime {
         target: &ImageRef,
         progress: OnProgress<'_>,
     ) -> anyhow::Result<Pushed> {
-        self.remote.push(id, change, target, progress).await
+        let pushed = self.remote.push(id, change, target, progress).await;
+        pushed.map_err(|error| self.images.store.explain_full_disk(error))
     }
 }
 
@@ -256,7 +281,7 @@ impl ContainerRuntime for EmbeddedRuntime {
         layer: Option<Arc<dyn LayerSource>>,
         spec: &ContainerSpec,
     ) -> anyhow::Result<ContainerId> {
-        self.remote.fetch(image).await?;
+        self.fetch_silently(image).await?;
         let (image, spec) = (image.clone(), spec.clone());
         let create = move |images: Images| prepared::create(&images, &image, layer.as_deref(), &spec);
         let container = self.with_images(create).await?;
@@ -270,10 +295,16 @@ impl ContainerRuntime for EmbeddedRuntime {
         let stop = Arc::clone(&container.stop);
         let launch = move |images: Images| container.launch(&images, host, &container.spec.command, false);
         let launch = self.with_images(launch).await?;
-        tokio::select! {
-            exit = container::run(&self.program, &launch, output) => exit,
-            () = stop.notified() => Err(Error::user("the container was removed while it ran").into()),
+        let exit = tokio::select! {
+            exit = container::run(&self.program, &launch, output) => exit?,
+            () = stop.notified() => return Err(Error::user("the container was removed while it ran").into()),
+        };
+        if exit.code != 0 {
+            // The commands see but that writing fails.
+            let ended = || format!("the commands ended with exit code {}", exit.code);
+            self.images.store.check_room().with_context(ended)?;
         }
+        Ok(exit)
     }
 
     async fn start(&self, container: &ContainerId) -> anyhow::Result<()> {

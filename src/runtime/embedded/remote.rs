@@ -156,42 +156,53 @@ impl Remote {
     }
 
     /// Makes sure that the files of an image are here: what is missing is fetched and unpacked, several layers at a time.
-    pub async fn fetch(&self, id: &ImageId) -> anyhow::Result<()> {
+    pub async fn fetch(&self, id: &ImageId, progress: OnProgress<'_>) -> anyhow::Result<()> {
         let store = &self.images.store;
         let record = self.images.record(id)?;
         let missing: BTreeSet<LayerId> = record.layers.into_iter().filter(|layer| !store.has_tree(layer)).collect();
-        futures_util::stream::iter(missing)
-            .map(|layer| async move { self.fetch_layer(layer).await })
+        let meters: Vec<Arc<AtomicU64>> = missing.iter().map(|_| Arc::default()).collect();
+        let mut total = 0;
+        for layer in &missing {
+            total += store.layer(layer)?.blob.map_or(0, |blob| blob.size);
+        }
+        let all = futures_util::stream::iter(missing.into_iter().zip(meters.clone()))
+            .map(|(layer, meter)| async move { self.fetch_layer(layer, meter).await })
             .buffer_unordered(PARALLEL)
-            .try_collect::<Vec<()>>()
-            .await?;
+            .try_collect::<Vec<()>>();
+        watched(all, &meters, |done| progress("Fetching layers", done, Some(total))).await?;
         Ok(())
     }
 
     /// One process fetches a layer, others that want it wait. The blob does not stay: the registry has it.
-    async fn fetch_layer(&self, id: LayerId) -> anyhow::Result<()> {
+    async fn fetch_layer(&self, id: LayerId, meter: Arc<AtomicU64>) -> anyhow::Result<()> {
         let (images, layer) = (self.images.clone(), id.clone());
         let _lock = tokio::task::spawn_blocking(move || images.store.lock_layer(&layer, "fetch")).await??;
         let store = &self.images.store;
         let record = store.layer(&id)?;
         let file = store.blob_file(&id);
         let (false, false, Some(blob)) = (store.has_tree(&id), file.exists(), &record.blob) else { return Ok(()) };
-        self.download(&id, &record, blob).await?;
+        self.download(&id, &record, blob, meter).await?;
         let (images, layer) = (self.images.clone(), id.clone());
         tokio::task::spawn_blocking(move || snapshot::ensure_tree(&images.store, &layer, images.marks)).await??;
         Ok(std::fs::remove_file(&file)?)
     }
 
     /// Writes the blob of a layer into the store, from the first registry that gives it.
-    async fn download(&self, id: &LayerId, record: &LayerRecord, blob: &Blob) -> anyhow::Result<()> {
+    async fn download(
+        &self,
+        id: &LayerId,
+        record: &LayerRecord,
+        blob: &Blob,
+        meter: Arc<AtomicU64>,
+    ) -> anyhow::Result<()> {
         let descriptor = Descriptor::new(&blob.media_type, blob.digest.clone(), blob.size);
         let file = self.images.store.blob_file(id);
         let unknown = format!("layer `{id}` is not on this host, and no registry is known to have it");
         let mut failure = Error::environment(unknown).into();
-        let nobody_watches: Progress = Arc::new(|_| {});
+        let count: Progress = Arc::new(move |bytes| meter.store(bytes, Ordering::Relaxed));
         for source in &record.sources {
             let source: ImageRef = source.parse()?;
-            match self.client.blob_file(&source, &descriptor, &file, &nobody_watches).await {
+            match self.client.blob_file(&source, &descriptor, &file, &count).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
                     failure = anyhow::Error::new(error).context(format!("cannot fetch a layer of {}", source.name()));
@@ -208,7 +219,7 @@ impl Remote {
         let layers = self.packed(&record).await?;
         for (layer, record) in &layers {
             if let Some(blob) = record.blob.as_ref().filter(|_| !self.images.store.blob_file(layer).exists()) {
-                self.download(layer, record, blob).await?;
+                self.download(layer, record, blob, Arc::default()).await?;
             }
         }
         let diff_ids: Vec<&Digest> = layers.iter().filter_map(|(_, layer)| layer.diff_id.as_ref()).collect();
@@ -299,7 +310,6 @@ impl Remote {
         let total = uploads.iter().map(|upload| upload.descriptor.size).sum();
         let meters: Vec<Arc<AtomicU64>> = uploads.iter().map(|_| Arc::default()).collect();
         let label = format!("Pushing {target}");
-        let show = || progress(&label, meters.iter().map(|meter| meter.load(Ordering::Relaxed)).sum(), Some(total));
         let all = futures_util::stream::iter(uploads.into_iter().zip(meters.clone()))
             .map(|(upload, meter)| async move {
                 let counter = Arc::clone(&meter);
@@ -311,15 +321,7 @@ impl Remote {
             })
             .buffer_unordered(PARALLEL)
             .try_collect::<Vec<UploadOutcome>>();
-        let mut all = std::pin::pin!(all);
-        let mut tick = tokio::time::interval(Duration::from_millis(200));
-        let outcomes = loop {
-            tokio::select! {
-                outcomes = &mut all => break outcomes?,
-                _ = tick.tick() => show(),
-            }
-        };
-        show();
+        let outcomes = watched(all, &meters, |done| progress(&label, done, Some(total))).await?;
         let nothing = Digest::of(b"");
         let mut pushed = Pushed {
             digest: nothing.clone(),
@@ -337,6 +339,21 @@ impl Remote {
         }
         Ok(pushed)
     }
+}
+
+/// Waits for work and tells several times a second, and at its end, how far its meters are together.
+async fn watched<T>(work: impl Future<Output = T>, meters: &[Arc<AtomicU64>], tell: impl Fn(u64)) -> T {
+    let tell_all = || tell(meters.iter().map(|meter| meter.load(Ordering::Relaxed)).sum());
+    let mut work = std::pin::pin!(work);
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            _ = tick.tick() => tell_all(),
+        }
+    };
+    tell_all();
+    done
 }
 
 /// A blob on its way.

@@ -186,6 +186,29 @@ impl Store {
         self.root.join("layers").join(&layer.0)
     }
 
+    /// An error with its cause told, where that is a disk without room for more.
+    pub fn explain_full_disk(&self, error: anyhow::Error) -> anyhow::Error {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        let is_full = |link: &&(dyn std::error::Error + 'static)| {
+            link.downcast_ref::<io::Error>().is_some_and(|error| full.contains(&error.kind()))
+        };
+        if error.chain().find(is_full).is_some() { error.context(self.no_room()) } else { error }
+    }
+
+    /// An error where the disk has no room for more.
+    pub fn check_room(&self) -> anyhow::Result<()> {
+        /// What is left when a file system says that nothing is.
+        const NOTHING: u64 = 64 << 10;
+        let disk = rustix::fs::statvfs(&self.root)?;
+        let is_full = disk.f_bavail.saturating_mul(disk.f_frsize) < NOTHING;
+        if is_full { Err(self.no_room().into()) } else { Ok(()) }
+    }
+
+    fn no_room(&self) -> Error {
+        Error::environment(format!("no space is left on the disk of the image store `{}`", self.root.display()))
+            .hint("free space there, or name another directory with SLIPWAY_STATE_DIR; `slipway image ls` and `slipway image rm` show and remove images")
+    }
+
     fn image_file(&self, id: &ImageId) -> PathBuf {
         self.root.join("images").join(format!("{}.json", hex_of(id)))
     }

@@ -44,9 +44,6 @@ impl Explain for UnpackError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
-                vec!["`slipway gc` frees space in the state directory".to_owned()]
-            }
             Self::Write { source, .. } if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 vec!["a user id of the layer may lie outside of the ids this user has; see /etc/subuid".to_owned()]
             }
