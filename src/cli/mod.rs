@@ -49,7 +49,7 @@ enum Command {
     #[command(flatten)]
     Plain(PlainCommand),
     #[command(flatten)]
-    Full(FullCommand),
+    Full(Box<FullCommand>),
     Executor(executor::ExecutorArgs),
 }
 
@@ -123,7 +123,7 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         // Before anything of ours is open: the hooks close what the runner may have left them.
         Command::Executor(args) => executor::run(args),
         Command::Plain(command) => run_plain(command).unwrap_or_else(|error| failure::report(&error, None)),
-        Command::Full(command) => run_full(command, &log).unwrap_or_else(|error| failure::report(&error, None)),
+        Command::Full(command) => run_full(*command, &log).unwrap_or_else(|error| failure::report(&error, None)),
     }
 }
 

@@ -183,7 +183,7 @@ async fn tmp_dir(parent: &Path, locks: &Locks) -> anyhow::Result<(TempDir, File)
     // Nobody may find a directory between its making and its locking.
     let _making = locks.acquire(&format!("tmp.{}", parent.display()), |_| {}).await?;
     let entries = std::fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?;
-    for entry in entries.flatten().filter(|entry| is_ours(entry)) {
+    for entry in entries.flatten().filter(is_ours) {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(PREFIX) && File::open(entry.path()).is_ok_and(|directory| directory.try_lock().is_ok()) {

@@ -1,7 +1,7 @@
 //! What goes wrong while building, what several builds at once do to each other, and what a killed one leaves.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::on_both_runtimes;
 use crate::support::build_project::BuildProject;
 use crate::support::git_repo::GitRepo;
+use crate::support::program::SLIPWAY;
 
 on_both_runtimes!(
     a_failing_command_is_shown_and_leaves_nothing,
@@ -108,6 +109,26 @@ fn after_sigkill_a_plain_second_run_succeeds(project: BuildProject) {
     assert_eq!(log.built(), ["app/install"]);
     assert_eq!(project.leftovers(), [""; 0]);
     assert_eq!(project.stages().len(), 2);
+}
+
+/// Jobs of a GitLab runner have each their own process ids, and share the host's state.
+#[test]
+fn a_build_in_another_pid_namespace_is_left_alone() {
+    let Some(project) = BuildProject::embedded() else { return };
+    let (mut child, mut log) = begun(&project);
+    let mut elsewhere = Command::new("unshare");
+    elsewhere.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).args([SLIPWAY, "stage", "image"]);
+    let environment = project.command(["stage"]);
+    elsewhere.env_clear().current_dir(project.repo.path());
+    elsewhere.envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = elsewhere.output().unwrap();
+    // The stage is not there yet; but this one has looked at the store.
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    project.repo.write("quick/go", "");
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{rest}");
+    assert_eq!(project.sh("app", "cat /done"), "done\n");
 }
 
 const SEVERAL: &str = "image: base\nfrom: BASE\nshell: {install: [echo base > /base]}\n---\nimage: app\nfromImage: base\ngit: [{add: /, to: /app}]\nshell: {install: [sleep 0.3; echo app > /app/made], setup: [cat /base /app/made]}\ndocker: {CMD: [run]}\n";

@@ -224,9 +224,9 @@ impl Store {
     /// A path in `tmp/` that nothing has; the name says who it belongs to.
     pub fn temporary(&self) -> io::Result<Temporary> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let Owner { pid, started, boot } = Owner::current()?;
+        let Owner { pid, started, boot, namespace } = Owner::current()?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        Ok(Temporary(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{number}"))))
+        Ok(Temporary(self.root.join("tmp").join(format!("{pid}.{started}.{boot}.{namespace}.{number}"))))
     }
 
     /// Waits for the right to add to the store, together with others.
@@ -709,6 +709,7 @@ fn owner_in_name(name: &str) -> Option<Owner> {
         pid: parts.next()?.parse().ok()?,
         started: parts.next()?.parse().ok()?,
         boot: parts.next()?.to_owned(),
+        namespace: parts.next()?.parse().ok()?,
     })
 }
 
