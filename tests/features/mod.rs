@@ -22,6 +22,6 @@ mod settings;
 mod slug;
 mod template;
 mod ui;
-mod why;
 mod unprivileged;
+mod why;
 mod yaml;
