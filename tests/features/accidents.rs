@@ -4,6 +4,8 @@
 mod disk;
 mod git;
 mod killed;
+mod layers;
+mod registry;
 mod scripts;
 mod werf_yaml;
 

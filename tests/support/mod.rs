@@ -9,6 +9,7 @@ pub mod git_repo;
 pub mod program;
 pub mod project;
 pub mod real_registry;
+pub mod served_image;
 pub mod tls;
 
 use std::process::Command;
