@@ -1,6 +1,7 @@
 //! One file per feature that a user would notice.
 
 mod ci_env;
+mod cli;
 mod config_command;
 mod config_files;
 mod embedded;
