@@ -17,6 +17,38 @@
 //! `toolchain → runtime`; `config → template`; `stage → config`; `git → stage::mapping`.
 //!
 //! Every scenario has one shape: facts → plan (data) → execution → report (data).
+//!
+//! # Start reading here
+//!
+//! `cli::run` → `cli::build` → `build::conveyor`: how a command becomes stages. `executor::mod`: how a GitLab job becomes hooks.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`ids`], [`image_ref`], [`slug`], [`duration`] | commits, signatures, image names, safe names, Go's durations |
+//! | [`file_tree`] | paths and contents, wherever they come from |
+//! | [`yaml`] | YAML as Go reads it, with positions and limits |
+//! | [`error`] | what an error tells: kind, hints, exit code |
+//! | [`config`] | werf.yaml: its keys, checks and typed model |
+//! | [`template`] | Go templates with sprig's and werf's functions |
+//! | [`settings`] | the admin's file |
+//! | [`ci_env`] | variables of a CI job as variables of werf |
+//! | [`stage`] | what stages there are, what they depend on, which is chosen, why |
+//! | [`git`] | files, patches and history from the object store |
+//! | [`layer`] | tar layers, written bit-identical and read with suspicion |
+//! | [`registry`] | the OCI distribution protocol, credentials |
+//! | [`runtime`] | containers and images: docker, embedded |
+//! | [`storage`] | where stages are kept, and locks |
+//! | [`lease`] | what a job owns, and whether its owner lives |
+//! | [`toolchain`] | programs lent to build containers |
+//! | [`build`], [`publish`] | images made of stages; images under tags in a registry |
+//! | [`executor`], [`exec`] | the runner's four hooks; a local job through them |
+//! | [`cli`] | flags, wiring, exit codes |
+//! | [`sys`], [`ui`] | the operating system; the log |
+//!
+//! Where this differs from the first sketch: `config` reads its sections through one table of keys (`config::keys`) instead of
+//! a mirror of the YAML in structs, so that an unknown key, a wrong type and a conflict are told with the line they stand on.
+//! `template` has a lexer and parser of its own rather than a crate's, because errors need columns and whitespace must be
+//! exact. Modules for deploying, cleanup and the host's care come with the commands that need them.
 
 // 1 words
 pub mod duration;

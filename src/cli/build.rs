@@ -6,10 +6,10 @@ use std::sync::Mutex;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::app::App;
-use super::flags::{BuildFlags, GitFlags, PlaceFlags, ProjectFlags, PublishFlags, StorageFlags};
+use super::flags::{BuildFlags, GitFlags, PlaceFlags, ProjectFlags, PublishFlags, StorageFlags, switch};
 use super::site::{Ground, Selection};
 use crate::build::{BuildReport, ImageReport, Introspect, OnImage, OnMissing};
 use crate::config::Config;
@@ -71,7 +71,7 @@ pub struct PublishArgs {
     #[command(flatten)]
     publish: PublishFlags,
     /// Only tell what would be published [$WERF_DRY_RUN]
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     dry_run: bool,
 }
 

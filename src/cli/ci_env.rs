@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use crate::ci_env::shell_text::{self, Echo, Shell};
 use crate::ci_env::{self, Block, Dialect, Facts, Variables, github};
@@ -16,7 +16,7 @@ use crate::sys::env::Env;
 use crate::sys::files;
 
 use super::app::{self, App};
-use super::flags::ProjectFlags;
+use super::flags::{ProjectFlags, switch};
 use super::project;
 
 /// Print the variables that a CI system means for werf, as a script to source
@@ -31,10 +31,10 @@ pub struct CiEnvArgs {
     #[arg(long, value_name = "STRATEGY", default_value = "stages-signature")]
     tagging_strategy: String,
     /// Write the script to a file and print its path [$WERF_AS_FILE]
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     as_file: bool,
     /// Write NAME=VALUE lines to a file and print its path [$WERF_AS_ENV_FILE]
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     as_env_file: bool,
     /// The file to write to, with one of the two flags above [$WERF_OUTPUT_FILE_PATH]
     #[arg(short, long, env = "WERF_OUTPUT_FILE_PATH", hide_env = true, value_name = "FILE")]

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use serde_json::json;
 
 use crate::config::{Image, Section};
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::settings::Source;
 
 use super::app::{self, App};
-use super::flags::{PlaceFlags, ProjectFlags};
+use super::flags::{PlaceFlags, ProjectFlags, switch};
 use super::project::{self, Draft, Project};
 
 /// Show werf.yaml: rendered, or the names it declares
@@ -58,7 +58,7 @@ struct ListArgs {
     #[command(flatten)]
     places: PlaceFlags,
     /// Leave out artifacts
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     images_only: bool,
     /// Form of the list
     #[arg(long, value_enum, default_value_t = Output::Text)]

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::TypedValueParser as _;
+use clap::{ArgAction, Args};
 
 /// Where the project is (spec/publish-and-cleanup.md 8.3).
 #[derive(Clone, Debug, Default, Args)]
@@ -32,13 +32,13 @@ pub struct LogFlags {
     /// Say everything, each line with the elapsed time [$WERF_LOG_DEBUG]
     #[arg(long, alias = "debug", global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub log_debug: Option<bool>,
-    /// Boxes, emoji and wrapping; `--log-pretty=false` for plain lines [$WERF_LOG_PRETTY]
+    /// Boxes, emoji and wrapping; `--log-pretty=false` for plain lines [$WERF_LOG_PRETTY, default: true]
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub log_pretty: Option<bool>,
-    /// Colours: auto, on or off [$WERF_LOG_COLOR_MODE]
+    /// Colours: auto (on a terminal), on or off [$WERF_LOG_COLOR_MODE, default: auto]
     #[arg(long, global = true, value_name = "MODE")]
     pub log_color_mode: Option<String>,
-    /// Columns of the log; -1 is the terminal's width, or 140 [$WERF_LOG_TERMINAL_WIDTH]
+    /// Columns of the log; -1 is the terminal's width, or 140 without one [$WERF_LOG_TERMINAL_WIDTH, default: -1]
     #[arg(long, global = true, allow_hyphen_values = true, value_name = "COLUMNS")]
     pub log_terminal_width: Option<i64>,
 }
@@ -57,7 +57,7 @@ pub struct PlaceFlags {
 /// Where stages are kept and with what rights registries are asked.
 #[derive(Clone, Debug, Default, Args)]
 pub struct StorageFlags {
-    /// Where stages are kept: `:local` for the store of this host's container runtime [$WERF_STAGES_STORAGE]
+    /// Where stages are kept, required: `:local` for the store of this host's container runtime [$WERF_STAGES_STORAGE]
     #[arg(short = 's', long, value_name = "ADDRESS")]
     pub stages_storage: Option<String>,
     /// How processes on several hosts agree; for `:local` it is `:local` [$WERF_SYNCHRONIZATION]
@@ -67,10 +67,10 @@ pub struct StorageFlags {
     #[arg(long, value_name = "DIR")]
     pub docker_config: Option<PathBuf>,
     /// Talk plain HTTP to registries [$WERF_INSECURE_REGISTRY]; loopback registries need no flag
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub insecure_registry: bool,
     /// Do not verify certificates of registries [$WERF_SKIP_TLS_VERIFY_REGISTRY]
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub skip_tls_verify_registry: bool,
     #[command(flatten)]
     pub accepted: AcceptedFlags,
@@ -117,7 +117,7 @@ pub struct AcceptedFlags {
     kube_config_base64: Option<String>,
     #[arg(long, hide = true)]
     kube_context: Option<String>,
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     log_project_dir: Option<bool>,
 }
 
@@ -125,30 +125,37 @@ pub struct AcceptedFlags {
 #[derive(Clone, Debug, Default, Args)]
 pub struct GitFlags {
     /// Fetch the rest of a shallow clone first [$WERF_GIT_UNSHALLOW]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub git_unshallow: Option<bool>,
     /// Build from a shallow clone; stages of commits that it lacks cannot be reused [$WERF_ALLOW_GIT_SHALLOW_CLONE]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub allow_git_shallow_clone: Option<bool>,
     /// Private key for git over ssh, repeatable [$WERF_SSH_KEY_*, default: the ssh agent, ~/.ssh]
     #[arg(long, value_name = "FILE")]
     pub ssh_key: Vec<PathBuf>,
+    /// Said to have no effect when on: the commit that is checked out is built, a merge result included.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    pub virtual_merge: Option<bool>,
+    #[arg(long, hide = true)]
+    virtual_merge_from_commit: Option<String>,
+    #[arg(long, hide = true)]
+    virtual_merge_into_commit: Option<String>,
 }
 
 /// How many images are built at once, and when a shell is opened.
 #[derive(Clone, Debug, Default, Args)]
 pub struct BuildFlags {
     /// Build images side by side [$WERF_PARALLEL, default: true]
-    #[arg(short = 'p', long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(short = 'p', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub parallel: Option<bool>,
     /// At most this many images at once; 0 is without limit [$WERF_PARALLEL_TASKS_LIMIT, default: 5]
     #[arg(long, allow_hyphen_values = true, value_name = "COUNT")]
     pub parallel_tasks_limit: Option<i64>,
     /// When a command fails, open a shell in the state it left
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub introspect_error: bool,
     /// When a command fails, open a shell in the state before it
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     pub introspect_before_error: bool,
     /// Open a shell in a stage, `IMAGE/STAGE` or `STAGE`; `~` is the nameless image, `*` any; repeatable
     #[arg(long, value_name = "[IMAGE/]STAGE")]
@@ -158,19 +165,19 @@ pub struct BuildFlags {
 /// Where images are published and under which tags.
 #[derive(Clone, Debug, Default, Args)]
 pub struct PublishFlags {
-    /// Registry repository that images are published to [$WERF_IMAGES_REPO]
+    /// Registry repository that images are published to, required: `registry.example.com/team/app` [$WERF_IMAGES_REPO]
     #[arg(short = 'i', long, value_name = "REPO")]
     pub images_repo: Option<String>,
-    /// `multirepo` (REPO/image:tag), `monorepo` (REPO:image-tag) or `auto` [$WERF_IMAGES_REPO_MODE]
+    /// `multirepo` (REPO/image:tag), `monorepo` (REPO:image-tag) or `auto`: what the registry can [$WERF_IMAGES_REPO_MODE, default: auto]
     #[arg(long, value_name = "MODE")]
     pub images_repo_mode: Option<String>,
     /// Kind of registry of the images repo [$WERF_IMAGES_REPO_IMPLEMENTATION, $WERF_REPO_IMPLEMENTATION, default: by its host]
     #[arg(long, visible_alias = "images-repo-repo-implementation", value_name = "NAME")]
     pub images_repo_implementation: Option<String>,
     /// Tag by content: changes only when the image does [$WERF_TAG_BY_STAGES_SIGNATURE]
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub tag_by_stages_signature: Option<bool>,
-    /// Tag with a branch name, made a tag by `slugify` [$WERF_TAG_GIT_BRANCH]
+    /// Tag with the name of a branch, as `slugify --format docker-tag` writes it [$WERF_TAG_GIT_BRANCH]
     #[arg(long, value_name = "TAG")]
     pub tag_git_branch: Option<String>,
     /// Tag with a git tag [$WERF_TAG_GIT_TAG]
@@ -182,10 +189,10 @@ pub struct PublishFlags {
     /// Any tag, repeatable [$WERF_TAG_CUSTOM_*]
     #[arg(long, value_name = "TAG")]
     pub tag_custom: Vec<String>,
-    /// Write what was published to a file [$WERF_PUBLISH_REPORT_PATH]
+    /// Write names, tags and ids of what was published to this file [$WERF_PUBLISH_REPORT_PATH]
     #[arg(long, value_name = "FILE")]
     pub publish_report_path: Option<PathBuf>,
-    /// Format of that file: json [$WERF_PUBLISH_REPORT_FORMAT]
+    /// Format of that file [$WERF_PUBLISH_REPORT_FORMAT, default: json, the only one]
     #[arg(long, value_name = "FORMAT")]
     pub publish_report_format: Option<String>,
     #[command(flatten)]

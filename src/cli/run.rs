@@ -6,10 +6,10 @@ use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{ArgAction, Args};
 
 use super::app::App;
-use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
+use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags, switch};
 use super::run_options::{self, RunOptions};
 use super::site::{Ground, Selection};
 use super::stage_image::finished_image;
@@ -34,13 +34,13 @@ pub struct RunArgs {
     #[arg(long, allow_hyphen_values = true, value_name = "OPTIONS")]
     docker_options: Option<String>,
     /// A terminal with /bin/sh, removed afterwards
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     shell: bool,
     /// A terminal with /bin/bash, removed afterwards
-    #[arg(long, conflicts_with = "shell")]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL", conflicts_with = "shell")]
     bash: bool,
     /// Only print the command [$WERF_DRY_RUN]
-    #[arg(long)]
+    #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     dry_run: bool,
     #[command(flatten)]
     project: ProjectFlags,

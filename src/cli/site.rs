@@ -72,6 +72,7 @@ impl Ground {
         let locks = Locks::new(state.join("locks"));
         let (tmp, tmp_lock) = tmp_dir(&app.tmp(flags.places), &locks).await?;
         require_local_storage(flags.storage, app, &app.ui)?;
+        warn_of_virtual_merge(flags.git, app);
         let docker_config = runtime::docker_config(flags.storage, &app.env)?;
         let registry = runtime::registry(&settings, &docker_config, flags.storage, &app.env);
         let parts =
@@ -169,6 +170,13 @@ fn require_local_storage(flags: &StorageFlags, app: &App, ui: &Ui) -> Result<(),
         }
         Some(other) => Err(Error::user(format!("bad --synchronization `{other}`"))
             .hint("one of: :local, kubernetes://NAMESPACE[:CONTEXT][@(base64:DATA|PATH)], http(s)://HOST")),
+    }
+}
+
+/// werf 1.1 could build the merge of two commits that nobody made; we build what is checked out.
+fn warn_of_virtual_merge(flags: &GitFlags, app: &App) {
+    if flags.virtual_merge.unwrap_or_else(|| app.env.is_on("WERF_VIRTUAL_MERGE")) {
+        app.ui.warn_at_end("virtual merge has no effect: the commit that is checked out is built".to_owned());
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::app::App;
-use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
+use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags, switch};
 use super::site::{Ground, Selection};
 use crate::build::{ImageReport, Introspect, OnMissing, order};
 use crate::config::Config;
@@ -26,6 +26,9 @@ pub struct StageImageArgs {
     storage: StorageFlags,
     #[command(flatten)]
     git: GitFlags,
+    /// Accepted as in werf 1.1; nothing is changed here anyway.
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
+    dry_run: Option<bool>,
 }
 
 pub async fn run(args: StageImageArgs, app: &App) -> anyhow::Result<ExitCode> {

@@ -4,6 +4,7 @@ mod accidents;
 mod build;
 mod build_accidents;
 mod ci_env;
+mod cli;
 mod config_command;
 mod config_files;
 mod embedded;

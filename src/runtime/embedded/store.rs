@@ -548,7 +548,7 @@ impl Store {
     pub fn forget_torn(&self) -> anyhow::Result<()> {
         let boot = Owner::current()?.boot;
         for marker in self.unsynced()? {
-            if fs::read_to_string(&marker).is_ok_and(|written| written == boot) {
+            if !may_be_torn(&marker, &boot)? {
                 continue;
             }
             if let Some(id) = marker.file_name().and_then(|name| name.to_str()) {
@@ -717,6 +717,16 @@ fn lock_file(path: &Path) -> io::Result<File> {
     File::options().create(true).truncate(false).write(true).open(path)
 }
 
+/// Whether the files of a marked layer may be torn: they were written in another boot. A marker that is gone was removed
+/// meanwhile by the process that brought the layer to the disk.
+fn may_be_torn(marker: &Path, boot: &str) -> io::Result<bool> {
+    match fs::read_to_string(marker) {
+        Ok(written) => Ok(written != boot),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Not forced to the disk: after a power failure a file may be empty, and [`read_json`] takes that for absent.
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     File::options().create_new(true).write(true).open(path)?.write_all(content)
@@ -759,4 +769,21 @@ fn remove_tree(path: &Path) -> io::Result<()> {
 
 fn is_not_empty(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_layers_of_another_boot_may_be_torn() {
+        let directory = tempfile::tempdir().unwrap();
+        let marker = directory.path().join("marker");
+        // Somebody else has just brought it to the disk: forgetting it then would lose a good layer.
+        assert!(!may_be_torn(&marker, "this boot").unwrap());
+        for (written, torn) in [("this boot", false), ("another boot", true), ("", true)] {
+            fs::write(&marker, written).unwrap();
+            assert_eq!(may_be_torn(&marker, "this boot").unwrap(), torn, "{written:?}");
+        }
+    }
 }
