@@ -1,6 +1,6 @@
 //! `slipway image`: the images that the embedded runtime keeps on this host.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -9,6 +9,7 @@ use serde_json::json;
 use super::app::App;
 use crate::error::Error;
 use crate::ids::ContainerId;
+use crate::layer::ReadError;
 use crate::registry::{Client, Options, Proxies};
 use crate::runtime::embedded::EmbeddedRuntime;
 use crate::runtime::{ContainerRuntime, ImageDescription, ImageFilter, ImageStore};
@@ -71,7 +72,7 @@ pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
     let runtime = EmbeddedRuntime::open(&root, PathBuf::from("/proc/self/exe"), registry, app.clock.clone())?;
     match args.command {
         ImageCommand::Import { name, file } => {
-            let image = runtime.import(&file, &name).await?;
+            let image = runtime.import(&file, &name).await.map_err(|error| not_a_remote(error, &file))?;
             println!("{}", image.id);
         }
         ImageCommand::Export { name, file } => runtime.export(&name, &file).await?,
@@ -102,6 +103,14 @@ pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
 }
 
 /// One line for each name, columns aligned.
+/// A damaged archive is the remote's fault when it came from a registry, and the user's when it is a file of theirs.
+fn not_a_remote(error: anyhow::Error, file: &Path) -> anyhow::Error {
+    if error.chain().any(|link| link.is::<ReadError>()) {
+        return error.context(Error::user(format!("cannot import `{}`", file.display())));
+    }
+    error
+}
+
 fn table(images: &[ImageDescription], now: i64) -> String {
     let mut rows = vec![["NAME", "ID", "CREATED", "SIZE"].map(str::to_owned)];
     for image in images {
