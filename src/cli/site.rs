@@ -17,9 +17,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::git::{Access, Remotes};
 use crate::registry;
-use crate::runtime::Runtime;
+use crate::runtime::{Limits, Runtime};
 use crate::storage::{LocalStages, Locks, records::Records};
-use crate::ui::Ui;
+use crate::ui::{Frame, Ui};
 
 /// The flags that choose the ground.
 pub struct Selection<'a> {
@@ -43,6 +43,7 @@ pub struct Ground {
     pub locks: Locks,
     pub sources: Sources,
     pub state: PathBuf,
+    limits: Limits,
     home: Option<PathBuf>,
     tmp: TempDir,
     cancel: CancellationToken,
@@ -73,6 +74,9 @@ impl Ground {
         let parts =
             Parts { settings: &settings, registry: &registry, docker_config: &docker_config, tmp_dir: tmp.path(), app };
         let runtime = runtime::choose(&parts).await?;
+        if flags.announce {
+            warn_of_ignored_limits(&*runtime, &settings.limits.value, &log).await?;
+        }
         let project = loaded.config.meta.project.clone();
         let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, flags.git, app))?;
         Ok(Self {
@@ -86,6 +90,7 @@ impl Ground {
             locks,
             sources,
             state,
+            limits: settings.limits.value,
             home: app.env.get_os("HOME").map(PathBuf::from),
             tmp,
             cancel: app.interruption.token().clone(),
@@ -105,6 +110,7 @@ impl Ground {
             home: self.home.as_deref(),
             tmp: self.tmp.path().to_owned(),
             build_mounts: self.state.join("mounts"),
+            limits: self.limits,
             cancel: self.cancel.child_token(),
             introspect,
             on_missing,
@@ -113,6 +119,20 @@ impl Ground {
             flights: Mutex::default(),
         }
     }
+}
+
+async fn warn_of_ignored_limits(runtime: &dyn Runtime, limits: &Limits, log: &Frame) -> anyhow::Result<()> {
+    if *limits == Limits::default() {
+        return Ok(());
+    }
+    let ignored = runtime.ignored_limits(limits).await?;
+    if !ignored.is_empty() {
+        let names = ignored.join(", ");
+        log.warn(format!(
+            "this host cannot limit containers, no control group for it is ours: {names} of `limits` ignored"
+        ));
+    }
+    Ok(())
 }
 
 /// The project's repository, fit to build from, and the cache of remote ones.
