@@ -333,6 +333,7 @@ async fn introspect(site: &Site<'_>, step: &Step<'_>, picked: &StageReport, log:
         command: vec!["/bin/sh".to_owned()],
         user: Some("0:0".to_owned()),
         network: Network::Host,
+        limits: site.limits,
         ..ContainerSpec::default()
     };
     stapel::open_shell(site, &picked.description.image, &spec, log).await

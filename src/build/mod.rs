@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Image};
 use crate::ids::{ImageId, StageSignature};
-use crate::runtime::Runtime;
+use crate::runtime::{Limits, Runtime};
 use crate::stage::{StageName, display_image};
 use crate::storage::{LocalStages, records::Records};
 use crate::sys::signal::Interruption;
@@ -84,6 +84,8 @@ pub struct Site<'a> {
     pub tmp: PathBuf,
     /// Where `build_dir` mounts of all projects are kept.
     pub build_mounts: PathBuf,
+    /// Of every container of the build.
+    pub limits: Limits,
     pub cancel: CancellationToken,
     pub introspect: Introspect,
     pub on_missing: OnMissing,

@@ -17,7 +17,9 @@ use crate::error::Error;
 use crate::git;
 use crate::ids::{CommitId, ContainerId, ImageId};
 use crate::layer::{EntryKind, LayerSource};
-use crate::runtime::{Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Mount, Network, TreeRequest};
+use crate::runtime::{
+    Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Memory, Mount, Network, TreeRequest,
+};
 use crate::stage::{StageDescription, StageName, display_image, labels};
 use crate::ui::Frame;
 
@@ -318,6 +320,7 @@ async fn run_commands(
         workdir: Some(PathBuf::from("/")),
         mounts: [vec![run.mount], mount_section(site, step, parent, directory.path())?].concat(),
         network: Network::Host,
+        limits: site.limits,
         labels: [("io.slipway.build".to_owned(), site.project.to_owned())].into(),
         ..ContainerSpec::default()
     };
@@ -348,10 +351,8 @@ async fn run_container(
     let ended = site.unless_over(site.runtime.run(container, &mut output)).await;
     stream.finish();
     let status = ended?;
-    if status.out_of_memory {
-        return Err(Error::user("container run failed: the commands used more memory than they may")
-            .hint("the kernel ended them; give the host or the build more memory")
-            .into());
+    if status.out_of_memory && status.code != 0 {
+        return Err(out_of_memory(site.limits.memory).into());
     }
     if status.code != 0 {
         return Err(Error::user(format!("container run failed: exit code {}", status.code))
@@ -361,6 +362,16 @@ async fn run_container(
             .into());
     }
     site.runtime.commit(container, change).await
+}
+
+fn out_of_memory(limit: Option<Memory>) -> Error {
+    match limit {
+        Some(limit) => Error::user(format!("container run failed: the commands used more memory than {limit}")).hint(
+            "the kernel ended one; the limit is `limits.memory` in the settings of this host (`slipway config show`)",
+        ),
+        None => Error::user("container run failed: the commands used more memory than they may")
+            .hint("the kernel ended one; give the host or the build more memory"),
+    }
 }
 
 /// Opens a shell: in the failed container, or with `--introspect-before-error` in the state before the commands.

@@ -20,9 +20,9 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::git::{Access, Remotes};
 use crate::registry;
-use crate::runtime::Runtime;
+use crate::runtime::{Limits, Runtime};
 use crate::storage::{LocalStages, Locks, records::Records};
-use crate::ui::Ui;
+use crate::ui::{Frame, Ui};
 
 /// The flags that choose the ground.
 pub struct Selection<'a> {
@@ -46,6 +46,7 @@ pub struct Ground {
     pub locks: Locks,
     pub sources: Sources,
     pub state: PathBuf,
+    limits: Limits,
     home: Option<PathBuf>,
     tmp: TempDir,
     _tmp_lock: File,
@@ -78,6 +79,9 @@ impl Ground {
         let parts =
             Parts { settings: &settings, registry: &registry, docker_config: &docker_config, tmp_dir: tmp.path(), app };
         let runtime = runtime::choose(&parts).await?;
+        if flags.announce {
+            warn_of_ignored_limits(&*runtime, &settings.limits.value, &log).await?;
+        }
         let project = loaded.config.meta.project.clone();
         let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, flags.git, app))?;
         Ok(Self {
@@ -91,6 +95,7 @@ impl Ground {
             locks,
             sources,
             state,
+            limits: settings.limits.value,
             home: app.env.get_os("HOME").map(PathBuf::from),
             tmp,
             _tmp_lock: tmp_lock,
@@ -111,6 +116,7 @@ impl Ground {
             home: self.home.as_deref(),
             tmp: self.tmp.path().to_owned(),
             build_mounts: self.state.join("mounts"),
+            limits: self.limits,
             cancel: self.cancel.child_token(),
             introspect,
             on_missing,
@@ -119,6 +125,20 @@ impl Ground {
             flights: Mutex::default(),
         }
     }
+}
+
+async fn warn_of_ignored_limits(runtime: &dyn Runtime, limits: &Limits, log: &Frame) -> anyhow::Result<()> {
+    if *limits == Limits::default() {
+        return Ok(());
+    }
+    let ignored = runtime.ignored_limits(limits).await?;
+    if !ignored.is_empty() {
+        let names = ignored.join(", ");
+        log.warn(format!(
+            "this host cannot limit containers, no control group for it is ours: {names} of `limits` ignored"
+        ));
+    }
+    Ok(())
 }
 
 /// The project's repository, fit to build from, and the cache of remote ones.

@@ -5,6 +5,7 @@
 pub mod docker;
 pub mod embedded;
 pub mod image;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::ids::{ContainerId, Digest, ImageId};
 use crate::image_ref::ImageRef;
 use crate::layer::{LayerSource, Looks};
 pub use image::{ImageChange, ImageConfig, ImageDescription};
+pub use limits::{Cpus, Limits, Memory, Pids};
 
 /// Which `repository:tag` names and labels a listed image must have.
 #[derive(Clone, Debug, Default)]
@@ -171,6 +173,7 @@ pub struct ContainerSpec {
     pub ports: Vec<Port>,
     pub labels: BTreeMap<String, String>,
     pub terminal: bool,
+    pub limits: Limits,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +230,9 @@ pub trait ContainerRuntime: Send + Sync {
     /// What the container has changed becomes a layer, and with the changed configuration an image. Mounts and the
     /// container's own environment are not part of it. The container remains.
     async fn commit(&self, container: &ContainerId, change: &ImageChange) -> anyhow::Result<ImageDescription>;
+
+    /// Names of those limits that this host cannot hold containers to. They are ignored.
+    async fn ignored_limits(&self, limits: &Limits) -> anyhow::Result<Vec<&'static str>>;
 
     /// Stops and removes; absent is fine.
     async fn remove(&self, container: &ContainerId) -> anyhow::Result<()>;

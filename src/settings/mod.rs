@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ErrorKind, Explain};
+use crate::runtime::Limits;
 
 /// Which runtime builds images and runs their containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -30,6 +31,8 @@ pub struct Settings {
     pub cache_dir: Setting<PathBuf>,
     /// Registries (`host[:port]`) that are spoken to without TLS.
     pub insecure_registries: Setting<Vec<String>>,
+    /// What a container of a build may use of this host. Nothing in a job changes it.
+    pub limits: Setting<Limits>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +68,7 @@ pub struct SettingsFile {
     pub builds_dir: Option<PathBuf>,
     pub cache_dir: Option<PathBuf>,
     pub insecure_registries: Option<Vec<String>>,
+    pub limits: Option<Limits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -157,6 +161,7 @@ impl Settings {
             builds_dir: builds_dir.unwrap_or_else(|| below("builds")),
             cache_dir: cache_dir.unwrap_or_else(|| below("cache")),
             insecure_registries: layers.or_default(file.insecure_registries),
+            limits: layers.or_default(file.limits),
             state_dir,
         })
     }
@@ -174,6 +179,7 @@ impl Settings {
             entry("builds_dir", &self.builds_dir),
             entry("cache_dir", &self.cache_dir),
             entry("insecure_registries", &self.insecure_registries),
+            entry("limits", &self.limits),
         ]
     }
 }
@@ -272,7 +278,7 @@ mod tests {
             ),
             (
                 "state_dir: /x\nbuild_dir: /y\n",
-                "/etc/slipway/config.yaml:2:1: unknown field `build_dir`, expected one of `runtime`, `state_dir`, `builds_dir`, `cache_dir`, `insecure_registries`",
+                "/etc/slipway/config.yaml:2:1: unknown field `build_dir`, expected one of `runtime`, `state_dir`, `builds_dir`, `cache_dir`, `insecure_registries`, `limits`",
             ),
             (
                 "state_dir: []\n",
@@ -280,6 +286,28 @@ mod tests {
             ),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);
+        }
+        for (limits, expected) in [
+            (
+                "{ memory: 2GB }",
+                "1:19: limits.memory: invalid value: string \"2GB\", expected a size of at least 16MiB, such as `512MiB` or `2GiB`",
+            ),
+            (
+                "{ memory: 4096 }",
+                "1:19: limits.memory: invalid value: integer `4096`, expected a size of at least 16MiB, such as `512MiB` or `2GiB`",
+            ),
+            (
+                "{ pids: 0 }",
+                "1:17: limits.pids: invalid value: integer `0`, expected a number of processes, at least 16",
+            ),
+            (
+                "{ cpus: .inf }",
+                "1:17: limits.cpus: invalid value: floating point `inf`, expected a number of processors, at least 0.01",
+            ),
+            ("{ cpu: 2 }", "1:11: limits: unknown field `cpu`, expected one of `memory`, `pids`, `cpus`"),
+        ] {
+            let error = parse(&format!("limits: {limits}\n")).unwrap_err().to_string();
+            assert_eq!(error, format!("/etc/slipway/config.yaml:{expected}"));
         }
         assert_eq!(parse("# nothing\n").unwrap(), SettingsFile::default());
         let relative = parse("state_dir: state\n").unwrap();

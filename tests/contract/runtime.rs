@@ -15,7 +15,8 @@ use slipway::registry::{self, DockerConfig};
 use slipway::runtime::docker::{DockerOptions, DockerRuntime};
 use slipway::runtime::embedded::EmbeddedRuntime;
 use slipway::runtime::{
-    BasePolicy, ContainerSpec, ImageChange, ImageDescription, ImageFilter, Mount, Runtime, Stream, TreeRequest,
+    BasePolicy, ContainerSpec, ImageChange, ImageDescription, ImageFilter, Limits, Memory, Mount, Pids, Runtime,
+    Stream, TreeRequest,
 };
 use slipway::sys::clock::Clock;
 
@@ -52,6 +53,8 @@ macro_rules! runtime_contract {
             a_published_image_comes_back,
             an_unknown_image_is_named,
             attaching_works_after_a_run,
+            a_command_with_too_much_memory_is_told_so,
+            too_many_processes_hurt_only_themselves,
         );
     };
     ($row:ident, $make:path: $($case:ident,)*) => {
@@ -744,4 +747,40 @@ async fn attaching_works_after_a_run(bed: &Bed) {
     assert_eq!(bed.runtime.attach(&container, &command).await.unwrap().code, 5);
     assert_eq!(std::fs::read_to_string(host.path().join("seen")).unwrap(), "1\n33\n");
     bed.runtime.remove(&container).await.unwrap();
+}
+
+/// A container with limits; `None`, with the reason printed, where this host has none.
+async fn limited(bed: &Bed, limits: Limits, script: &str) -> Option<ContainerId> {
+    let ignored = bed.runtime.ignored_limits(&limits).await.unwrap();
+    if !ignored.is_empty() {
+        println!("skipped: this host cannot limit {ignored:?}");
+        return None;
+    }
+    Some(bed.create(&bed.base().await.id, ContainerSpec { limits, ..shell(script) }).await)
+}
+
+async fn a_command_with_too_much_memory_is_told_so(bed: &Bed) {
+    let limits = Limits { memory: Some(Memory(64 << 20)), ..Limits::default() };
+    let script = "echo before; exec python3 -c 'b = bytearray(512 << 20); print(len(b))'";
+    let Some(container) = limited(bed, limits, script).await else { return };
+    let mut output = Vec::new();
+    let status = bed.runtime.run(&container, &mut |_, bytes| output.extend_from_slice(bytes)).await.unwrap();
+    bed.runtime.remove(&container).await.unwrap();
+    let output = String::from_utf8_lossy(&output);
+    assert_eq!((status.code, status.out_of_memory, &*output), (137, true, "before\n"));
+}
+
+/// A fork bomb with a bound, should the limit not hold.
+async fn too_many_processes_hurt_only_themselves(bed: &Bed) {
+    let limits = Limits { pids: Some(Pids(32)), ..Limits::default() };
+    let script = "import os, signal\n\
+                  made = 0\n\
+                  try:\n    \
+                      for made in range(200):\n        \
+                          if os.fork() == 0: signal.pause()\n\
+                  except BlockingIOError: print('refused below 32:', made < 32)\n";
+    let Some(container) = limited(bed, limits, &format!("exec python3 -c \"{script}\"")).await else { return };
+    let (code, output) = bed.run(&container).await;
+    bed.runtime.remove(&container).await.unwrap();
+    assert_eq!((code, output.as_str()), (0, "refused below 32: True\n"));
 }

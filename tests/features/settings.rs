@@ -6,14 +6,19 @@ use crate::support::program::Program;
 fn every_setting_is_shown_with_its_source() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.yaml");
-    std::fs::write(&file, "runtime: embedded\nstate_dir: /srv/slipway\n").unwrap();
+    std::fs::write(
+        &file,
+        "runtime: embedded\nstate_dir: /srv/slipway\nlimits: { memory: 2GiB, pids: 4096, cpus: 2 }\n",
+    )
+    .unwrap();
     let show = |args: &[&str]| {
         let args = ["config", "show"].iter().chain(args);
         Program::new(args).env("SLIPWAY_CONFIG", &file).env("SLIPWAY_CACHE_DIR", "/cache").stdout()
     };
     let expected = format!(
         "runtime: \"embedded\"  # {0}\nstate_dir: \"/srv/slipway\"  # {0}\nbuilds_dir: \"/srv/slipway/builds\"  # default\n\
-         cache_dir: \"/cache\"  # $SLIPWAY_CACHE_DIR\ninsecure_registries: []  # default\n",
+         cache_dir: \"/cache\"  # $SLIPWAY_CACHE_DIR\ninsecure_registries: []  # default\n\
+         limits: {{\"memory\":\"2GiB\",\"pids\":4096,\"cpus\":2}}  # {0}\n",
         file.display()
     );
     assert_eq!(show(&[]), expected);

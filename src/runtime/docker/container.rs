@@ -25,8 +25,8 @@ use super::{DockerError, DockerRuntime};
 use crate::ids::{ContainerId, ImageId};
 use crate::layer::LayerSource;
 use crate::runtime::{
-    ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, Mount, Network, OnOutput, Port,
-    Stream as OutputStream,
+    ContainerRuntime, ContainerSpec, Cpus, ExitStatus, ImageChange, ImageDescription, Limits, Mount, Network, OnOutput,
+    Port, Stream as OutputStream,
 };
 
 /// How long what was dropped may hold us up.
@@ -107,6 +107,10 @@ impl ContainerRuntime for DockerRuntime {
         image
     }
 
+    async fn ignored_limits(&self, limits: &Limits) -> anyhow::Result<Vec<&'static str>> {
+        Ok(limits.names_not_in(&self.enforceable(limits).await?))
+    }
+
     async fn remove(&self, container: &ContainerId) -> anyhow::Result<()> {
         let found = match self.look_at(container.as_str()).await {
             Err(error) if error.is_not_found() => return Ok(()),
@@ -143,6 +147,16 @@ impl DockerRuntime {
         let attempted = format!("create container `{}`", spec.name);
         let created = self.docker.create_container(Some(options), body).await.map_err(self.failed(attempted))?;
         created.id.parse().map_err(|_| DockerError::Strange { what: "a container id", text: created.id })
+    }
+
+    /// Those limits that the engine says it can set.
+    async fn enforceable(&self, limits: &Limits) -> Result<Limits, DockerError> {
+        let info = self.docker.info().await.map_err(self.failed("ask what the engine can limit"))?;
+        Ok(Limits {
+            memory: limits.memory.filter(|_| info.memory_limit == Some(true)),
+            pids: limits.pids.filter(|_| info.pids_limit == Some(true)),
+            cpus: limits.cpus.filter(|_| info.cpu_cfs_quota == Some(true)),
+        })
     }
 
     pub(super) async fn look_at(&self, container: &str) -> Result<ContainerInspectResponse, DockerError> {
@@ -236,6 +250,13 @@ fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
         host_config: Some(HostConfig {
             network_mode: (spec.network == Network::Host).then(|| "host".to_owned()),
             mounts: Some(spec.mounts.iter().map(bind).collect()),
+            memory: spec.limits.memory.map(|memory| memory.0),
+            // Together with swap.
+            memory_swap: spec.limits.memory.map(|memory| memory.0),
+            pids_limit: spec.limits.pids.map(|pids| pids.0),
+            // Not `nano_cpus`: the engine refuses more of those than there are.
+            cpu_period: spec.limits.cpus.map(|_| Cpus::PERIOD.into()),
+            cpu_quota: spec.limits.cpus.map(Cpus::quota),
             port_bindings: Some(
                 spec.ports.iter().map(|port| (container_port(port), Some(vec![host_port(port)]))).collect(),
             ),

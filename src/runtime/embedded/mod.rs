@@ -44,7 +44,7 @@ use self::store::Store;
 pub use self::unpack::UnpackError;
 use super::{
     Accounts, BasePolicy, ContainerRuntime, ContainerSpec, ExitStatus, ImageChange, ImageDescription, ImageFilter,
-    ImageStore, OnOutput, OnProgress, Pushed, Resolved, Runtime, TreeRequest,
+    ImageStore, Limits, OnOutput, OnProgress, Pushed, Resolved, Runtime, TreeRequest,
 };
 use crate::error::Error;
 use crate::ids::{ContainerId, ImageId};
@@ -114,7 +114,7 @@ impl EmbeddedRuntime {
         }
         let store = Store::open(root)?;
         let user_namespace = in_user_namespace();
-        let host = Host { user_namespace, guards_devices: guards_devices() };
+        let host = Host { user_namespace, guards_devices: guards_devices(), counts_swap: cgroup::counts_swap() };
         let marks = if user_namespace { Marks::User } else { Marks::Trusted };
         let images = Images { store, marks, clock };
         prepared::sweep(&images)?;
@@ -329,6 +329,10 @@ impl ContainerRuntime for EmbeddedRuntime {
         let (image, container) = self.with_images(commit).await?;
         self.remember(container);
         Ok(image)
+    }
+
+    async fn ignored_limits(&self, limits: &Limits) -> anyhow::Result<Vec<&'static str>> {
+        Ok(limits.names_not_in(&cgroup::enforceable(limits)))
     }
 
     async fn remove(&self, container: &ContainerId) -> anyhow::Result<()> {

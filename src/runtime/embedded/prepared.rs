@@ -180,7 +180,8 @@ impl Prepared {
         let workdir = self.spec.workdir.clone().unwrap_or_else(|| PathBuf::from(&record.config.working_dir));
         let workdir = Path::new("/").join(merged::relative(&workdir));
         let environment = spec::environment(&record.config, &self.spec.env, &identity.home, terminal);
-        let container = ContainerSpec { terminal, ..self.spec.clone() };
+        let limits = cgroup::enforceable(&self.spec.limits);
+        let container = ContainerSpec { terminal, limits, ..self.spec.clone() };
         let config =
             spec::runtime_config(&self.directory, &container, command, &workdir, &environment, &identity, host);
         let overlay = Overlay {

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::ids::Digest;
-use crate::runtime::{ContainerSpec, ImageConfig, Mount};
+use crate::runtime::{ContainerSpec, Cpus, ImageConfig, Limits, Mount};
 
 /// The search path where neither the image nor the caller sets one; Docker's.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -65,6 +65,8 @@ pub struct Host {
     /// A cgroup says which devices a container may open. Where none does, a container can make no device node, and those of
     /// its image do not work.
     pub guards_devices: bool,
+    /// Swap can be limited too.
+    pub counts_swap: bool,
 }
 
 /// The environment of the first process: the image's, then the container's own; `PATH`, `HOME` and `TERM` where missing.
@@ -114,7 +116,7 @@ pub fn runtime_config(
         "linux": {
             "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "ipc" }, { "type": "uts" }],
             "cgroupsPath": cgroup_of(directory),
-            "resources": resources(host),
+            "resources": resources(host, &container.limits),
             "maskedPaths": MASKED_PATHS,
             "readonlyPaths": READ_ONLY_PATHS,
             "rootfsPropagation": "private",
@@ -138,15 +140,28 @@ fn capabilities(identity: &Identity, host: Host) -> Value {
 }
 
 /// Device nodes may be made, but only the harmless ones opened; the runtime adds those itself.
-fn resources(host: Host) -> Value {
-    if !host.guards_devices {
-        return json!({});
+fn resources(host: Host, limits: &Limits) -> Value {
+    let mut resources = serde_json::Map::new();
+    if host.guards_devices {
+        let devices = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "access": "m" },
+            { "allow": true, "type": "b", "access": "m" },
+        ]);
+        resources.insert("devices".to_owned(), devices);
     }
-    json!({ "devices": [
-        { "allow": false, "access": "rwm" },
-        { "allow": true, "type": "c", "access": "m" },
-        { "allow": true, "type": "b", "access": "m" },
-    ] })
+    if let Some(memory) = limits.memory {
+        // Together with swap, where the kernel counts that.
+        let swap = host.counts_swap.then_some(memory.0);
+        resources.insert("memory".to_owned(), json!({ "limit": memory.0, "swap": swap }));
+    }
+    if let Some(pids) = limits.pids {
+        resources.insert("pids".to_owned(), json!({ "limit": pids.0 }));
+    }
+    if let Some(cpus) = limits.cpus {
+        resources.insert("cpu".to_owned(), json!({ "quota": cpus.quota(), "period": Cpus::PERIOD }));
+    }
+    Value::Object(resources)
 }
 
 fn mounts(directory: &Path, own: &[Mount], host: Host) -> Value {
@@ -226,8 +241,8 @@ mod tests {
         );
     }
 
-    const ROOT: Host = Host { user_namespace: false, guards_devices: true };
-    const UNPRIVILEGED: Host = Host { user_namespace: true, guards_devices: false };
+    const ROOT: Host = Host { user_namespace: false, guards_devices: true, counts_swap: false };
+    const UNPRIVILEGED: Host = Host { user_namespace: true, guards_devices: false, counts_swap: false };
 
     fn config(identity: &Identity, host: Host) -> Value {
         let container = ContainerSpec {
