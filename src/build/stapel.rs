@@ -15,10 +15,10 @@ use super::{Introspect, Site, below, instructions};
 use crate::config::{Base, Builder, Import, Mount as MountConfig};
 use crate::error::Error;
 use crate::git;
-use crate::ids::{CommitId, ContainerId, ImageId};
+use crate::ids::{ContainerId, ImageId};
 use crate::layer::{EntryKind, LayerSource};
 use crate::runtime::{Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Mount, Network, TreeRequest};
-use crate::stage::{StageDescription, StageName, display_image, labels};
+use crate::stage::{Position, StageDescription, StageName, display_image, labels};
 use crate::ui::Frame;
 
 /// Builds the stage and gives its image, not yet stored. `labels` go onto it.
@@ -119,7 +119,7 @@ async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow
         for (source, from) in behind(step).unwrap_or_default() {
             let owner = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
             let is_fetched = site.runtime.is_fetched(parent).await?;
-            layers.extend(tokio::task::block_in_place(|| patch(site, source, from, owner, parent, is_fetched))?);
+            layers.extend(tokio::task::block_in_place(|| patch(site, source, &from, owner, parent, is_fetched))?);
         }
     }
     if layers.is_empty() {
@@ -148,13 +148,13 @@ fn archive(
 fn patch(
     site: &Site<'_>,
     source: &MappingSource,
-    from: &CommitId,
+    from: &Position,
     (uid, gid): (u32, u32),
     parent: &ImageId,
     is_fetched: bool,
 ) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
     let spec = source.spec(uid, gid)?;
-    let mut patch = source.repo.patch(from, &source.commit, &spec)?;
+    let mut patch = source.patch_since(from, &spec)?;
     if patch.is_empty() {
         return Ok(None);
     }

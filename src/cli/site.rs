@@ -14,10 +14,13 @@ use super::project;
 use super::runtime::{self, Parts};
 use crate::build::{Introspect, OnMissing, Site, Sources};
 use crate::config::Config;
+use crate::config::model::GitReference;
 use crate::error::Error;
 use crate::git::{Access, Remotes};
+use crate::ids::CommitId;
 use crate::registry;
 use crate::runtime::Runtime;
+use crate::stage::VirtualMerge;
 use crate::storage::{LocalStages, Locks, records::Records};
 use crate::ui::Ui;
 
@@ -121,7 +124,7 @@ fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> any
         [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
     let access = Access::new(app.env.clone(), keys)?;
     let remotes = Remotes::new(state.join("git"), access.clone());
-    let sources = Sources::open(project_dir, remotes)?;
+    let mut sources = Sources::open(project_dir, remotes)?;
     let allowed = flags.allow_git_shallow_clone.unwrap_or_else(|| app.env.is_on("WERF_ALLOW_GIT_SHALLOW_CLONE"));
     let unshallow = flags.git_unshallow.unwrap_or_else(|| app.env.is_on("WERF_GIT_UNSHALLOW"));
     if let Some(repo) = sources.project().filter(|_| !allowed) {
@@ -135,7 +138,39 @@ fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> any
                 .into());
         }
     }
+    if let Some(merge) = virtual_merge(&sources, flags, app)? {
+        sources.set_virtual_merge(merge);
+    }
     Ok(sources)
+}
+
+/// What HEAD merged, when it is said to be a virtual merge commit. What is not given is read from it.
+fn virtual_merge(sources: &Sources, flags: &GitFlags, app: &App) -> anyhow::Result<Option<VirtualMerge>> {
+    let (Some(repo), Some(head)) = (sources.project(), sources.head()) else { return Ok(None) };
+    if !flags.virtual_merge.unwrap_or_else(|| app.env.is_on("WERF_VIRTUAL_MERGE")) {
+        return Ok(None);
+    }
+    let given = |flag: &Option<String>, name: &str, variable: &str| -> anyhow::Result<Option<CommitId>> {
+        let text = flag.as_deref().filter(|text| !text.is_empty()).or_else(|| app.env.get(variable));
+        text.map(|text| match text.parse() {
+            Ok(commit) => Ok(commit),
+            Err(_) => repo.resolve(&GitReference::Commit(text.to_owned())).with_context(|| format!("bad {name}")),
+        })
+        .transpose()
+    };
+    let missing = |name: &str| {
+        Error::usage(format!("{name}=COMMIT param required: HEAD ({head:.12}) is not a commit with two parents"))
+            .hint("check out the merge commit itself, or leave out --virtual-merge")
+    };
+    let parents = repo.merged_by(head)?;
+    let (from, into) = ("--virtual-merge-from-commit", "--virtual-merge-into-commit");
+    let from_commit = given(&flags.virtual_merge_from_commit, from, "WERF_VIRTUAL_MERGE_FROM_COMMIT")?
+        .or_else(|| parents.as_ref().map(|merge| merge.from.clone()))
+        .ok_or_else(|| missing(from))?;
+    let into_commit = given(&flags.virtual_merge_into_commit, into, "WERF_VIRTUAL_MERGE_INTO_COMMIT")?
+        .or_else(|| parents.as_ref().map(|merge| merge.into.clone()))
+        .ok_or_else(|| missing(into))?;
+    Ok(Some(VirtualMerge { from: from_commit, into: into_commit }))
 }
 
 /// Stages live in the local store for now; what else is asked for is said so.

@@ -18,4 +18,5 @@ mod settings;
 mod slug;
 mod template;
 mod ui;
+mod virtual_merge;
 mod yaml;
