@@ -11,7 +11,7 @@ use super::imports::{self, Imported};
 use super::mounts::{self, MountDirs};
 use super::shell::{self, Interpreter};
 use super::sources::MappingSource;
-use super::{Introspect, Site, below, instructions};
+use super::{Introspect, Site, below, instructions, ssh_agent};
 use crate::config::{Base, Builder, Import, Mount as MountConfig};
 use crate::error::Error;
 use crate::git;
@@ -310,13 +310,19 @@ async fn run_commands(
     let directory = tempfile::Builder::new().prefix("stage-").tempdir_in(&site.tmp)?;
     let interpreter = interpreter(site, step, log).await?;
     let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
+    let agent = tokio::task::block_in_place(|| site.ssh_agent.mount())?;
+    let mut env = vec![("COLUMNS".to_owned(), log.width().to_string())];
+    env.extend(agent.iter().map(|_| ("SSH_AUTH_SOCK".to_owned(), ssh_agent::SOCKET.to_owned())));
+    let mut mounts = vec![run.mount];
+    mounts.extend(agent);
+    mounts.extend(mount_section(site, step, parent, directory.path())?);
     let spec = ContainerSpec {
         name: crate::ids::random_name("werf.build.")?,
         command: run.command,
-        env: vec![("COLUMNS".to_owned(), log.width().to_string())],
+        env,
         user: Some("0:0".to_owned()),
         workdir: Some(PathBuf::from("/")),
-        mounts: [vec![run.mount], mount_section(site, step, parent, directory.path())?].concat(),
+        mounts,
         network: Network::Host,
         labels: [("io.slipway.build".to_owned(), site.project.to_owned())].into(),
         ..ContainerSpec::default()

@@ -12,7 +12,7 @@ use super::app::App;
 use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
 use super::project;
 use super::runtime::{self, Parts};
-use crate::build::{Introspect, OnMissing, Site, Sources};
+use crate::build::{Introspect, OnMissing, Site, Sources, SshAgent};
 use crate::config::Config;
 use crate::config::model::GitReference;
 use crate::error::Error;
@@ -47,6 +47,7 @@ pub struct Ground {
     pub sources: Sources,
     pub state: PathBuf,
     home: Option<PathBuf>,
+    ssh_agent: SshAgent,
     tmp: TempDir,
     cancel: CancellationToken,
 }
@@ -90,6 +91,7 @@ impl Ground {
             sources,
             state,
             home: app.env.get_os("HOME").map(PathBuf::from),
+            ssh_agent: SshAgent::new(app.env.clone(), ssh_keys(flags.git, app), tmp.path().to_owned()),
             tmp,
             cancel: app.interruption.token().clone(),
         })
@@ -106,6 +108,7 @@ impl Ground {
             project: &self.project,
             project_dir: &self.project_dir,
             home: self.home.as_deref(),
+            ssh_agent: &self.ssh_agent,
             tmp: self.tmp.path().to_owned(),
             build_mounts: self.state.join("mounts"),
             cancel: self.cancel.child_token(),
@@ -120,9 +123,7 @@ impl Ground {
 
 /// The project's repository, fit to build from, and the cache of remote ones.
 fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> anyhow::Result<Sources> {
-    let keys =
-        [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
-    let access = Access::new(app.env.clone(), keys)?;
+    let access = Access::new(app.env.clone(), ssh_keys(flags, app))?;
     let remotes = Remotes::new(state.join("git"), access.clone());
     let mut sources = Sources::open(project_dir, remotes)?;
     let allowed = flags.allow_git_shallow_clone.unwrap_or_else(|| app.env.is_on("WERF_ALLOW_GIT_SHALLOW_CLONE"));
@@ -142,6 +143,11 @@ fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> any
         sources.set_virtual_merge(merge);
     }
     Ok(sources)
+}
+
+fn ssh_keys(flags: &GitFlags, app: &App) -> Vec<PathBuf> {
+    let of_variables = app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from);
+    of_variables.chain(flags.ssh_key.clone()).collect()
 }
 
 /// What HEAD merged, when it is said to be a virtual merge commit. What is not given is read from it.

@@ -16,6 +16,7 @@ mod multiwerf;
 mod registry;
 mod settings;
 mod slug;
+mod ssh_agent;
 mod template;
 mod ui;
 mod virtual_merge;
