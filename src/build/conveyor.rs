@@ -16,7 +16,9 @@ use crate::runtime::{BasePolicy, ContainerSpec, ImageChange, Network};
 use crate::stage::labels::StageLabels;
 use crate::stage::signature::{self, Previous};
 use crate::stage::why::{Reason, Wanted};
-use crate::stage::{Commits, Dependencies, StageDescription, StageName, display_image, display_name, select, sequence};
+use crate::stage::{
+    Commits, Dependencies, Positions, StageDescription, StageName, display_image, display_name, select, sequence,
+};
 use crate::storage::Stored;
 use crate::sys::signal::Interruption;
 use crate::ui::{Frame, words};
@@ -31,7 +33,7 @@ pub async fn walk(
 ) -> anyhow::Result<Option<ImageReport>> {
     let image = supported(image)?;
     let mappings = tokio::task::block_in_place(|| site.sources.resolve(&image.git))?;
-    let current: Commits = mappings.iter().map(|source| (source.id.clone(), source.commit.clone())).collect();
+    let current: Positions = mappings.iter().map(|source| (source.id.clone(), source.position())).collect();
     let mut stages: Vec<StageReport> = Vec::new();
     for name in sequence::sequence(&Image::Stapel(image.clone())) {
         let (first, previous) = (stages.first(), stages.last());
@@ -160,8 +162,15 @@ async fn registry_id(site: &Site<'_>, step: &Step<'_>, log: &Frame) -> anyhow::R
 
 fn fit(step: &Step<'_>, candidates: &[StageDescription]) -> anyhow::Result<Option<StageDescription>> {
     let repo_of = |id: &str| step.mappings.iter().find(|source: &&MappingSource| source.id == id);
+    // A virtual merge that cannot be made again is nothing to build on: its target may have been rewritten.
+    let is_usable = |stage: &&StageDescription| {
+        let mut merges = step.mappings.iter().filter_map(|source| Some((source, stage.position(&source.id)?)));
+        !step.name.is_git_aware()
+            || merges.all(|(source, position)| position.merge.is_none() || source.can_read(&position))
+    };
+    let usable: Vec<StageDescription> = candidates.iter().filter(is_usable).cloned().collect();
     let picked =
-        select::select(step.name, candidates, step.current, |mapping, built_from, current| match repo_of(mapping) {
+        select::select(step.name, &usable, step.current, |mapping, built_from, current| match repo_of(mapping) {
             Some(source) => source.repo.is_ancestor(built_from, current),
             None => Ok(false),
         })?;
@@ -231,9 +240,7 @@ async fn reasons(
     let previous = step.previous.map(|stage| &stage.description.id.signature);
     let wanted = Wanted::new(&step.image.name, step.name, signature, previous, dependencies);
     let stored = site.storage.all().await?;
-    Ok(tokio::task::block_in_place(|| {
-        explain::reasons(&wanted, &stored, step.mappings, step.previous.map(|stage| &stage.commits))
-    }))
+    Ok(tokio::task::block_in_place(|| explain::reasons(&wanted, &stored, step.mappings, step.previous)))
 }
 
 fn required(title: &str, reasons: &[Reason]) -> Error {
@@ -256,7 +263,7 @@ fn labels(
     let imported = imports
         .map(|import| Ok((import.source.as_str(), &stapel::import_source(step, import)?.image)))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let commits = commits_after(step);
+    let positions = positions_after(step);
     let file_mappings: Vec<String> = step
         .mappings
         .iter()
@@ -271,7 +278,7 @@ fn labels(
         previous: step.previous.map(|stage| &stage.description.id.signature),
         dependencies,
         head: site.sources.head(),
-        commits: &commits,
+        positions: &positions,
         file_mappings: &file_mappings,
         imported: &imported,
         mounts: &step.image.mounts,
@@ -280,13 +287,16 @@ fn labels(
 }
 
 /// Where the mappings stand after a freshly built stage: at the current commits once sources are in the image.
-fn commits_after(step: &Step<'_>) -> Commits {
+fn positions_after(step: &Step<'_>) -> Positions {
     let has_sources =
         step.name == StageName::GitArchive || step.previous.is_some_and(|stage| !stage.commits.is_empty());
     match (has_sources, step.name.is_git_aware()) {
         (true, true) => step.current.clone(),
-        (true, false) => step.previous.map(|stage| stage.commits.clone()).unwrap_or_default(),
-        (false, _) => Commits::new(),
+        (true, false) => {
+            let ids = step.mappings.iter().map(|source| &source.id);
+            ids.filter_map(|id| Some((id.clone(), step.previous?.position(id)?))).collect()
+        }
+        (false, _) => Positions::new(),
     }
 }
 

@@ -2,27 +2,27 @@
 
 use crate::config::StageDependencies;
 use crate::git::ArchiveSpec;
-use crate::ids::CommitId;
 use crate::stage::dependencies::DependencyKind;
 use crate::stage::mapping::{self, PathFilter};
 use crate::stage::why::{Reason, Wanted, explain};
-use crate::stage::{Commits, StageDescription, StageName};
+use crate::stage::{Position, StageDescription, StageName};
 
+use super::report::StageReport;
 use super::sources::MappingSource;
 
 /// At most this many changed files are named in one line.
 const NAMED_FILES: usize = 5;
 
-/// The reasons of a stage, each with the files it is about. `stands_at` is where the stage before stands.
+/// The reasons of a stage, each with the files it is about. `before` is the stage before.
 pub fn reasons(
     wanted: &Wanted<'_>,
     stored: &[StageDescription],
     mappings: &[MappingSource],
-    stands_at: Option<&Commits>,
+    before: Option<&StageReport>,
 ) -> Vec<Reason> {
     // A stage that only carries changes is explained by them, whatever was built before.
-    if let (StageName::GitCache | StageName::GitLatestPatch, Some(stands_at)) = (wanted.name, stands_at) {
-        let reasons = sources_since(stands_at, mappings);
+    if let (StageName::GitCache | StageName::GitLatestPatch, Some(before)) = (wanted.name, before) {
+        let reasons = sources_since(before, mappings);
         if !reasons.is_empty() {
             return reasons;
         }
@@ -50,14 +50,14 @@ pub fn lines(reasons: &[Reason]) -> Vec<String> {
 }
 
 /// What changed in each mapping since the commits of the stage before.
-fn sources_since(stands_at: &Commits, mappings: &[MappingSource]) -> Vec<Reason> {
+fn sources_since(before: &StageReport, mappings: &[MappingSource]) -> Vec<Reason> {
     let mut reasons = Vec::new();
     for source in mappings {
-        let Some(from) = stands_at.get(&source.id).filter(|from| **from != source.commit) else { continue };
-        let files = changed_paths(source, source.filter(), from);
+        let Some(from) = before.position(&source.id).filter(|from| from.commit != source.commit) else { continue };
+        let files = changed_paths(source, source.filter(), &from);
         if !files.is_empty() {
             let name = mapping::display(&source.mapping);
-            let text = format!("the sources of {name} have changed since {from:.12}");
+            let text = format!("the sources of {name} have changed since {:.12}", from.commit);
             reasons.push(Reason { kind: DependencyKind::Patch.as_str().to_owned(), subject: name, text, files });
         }
     }
@@ -80,16 +80,16 @@ fn changed_files(reason: &Reason, earlier: &StageDescription, mappings: &[Mappin
             }
             _ => continue,
         }
-        let Some(from) = crate::stage::labels::commit(&earlier.labels, &source.id) else { continue };
+        let Some(from) = earlier.position(&source.id) else { continue };
         files.extend(changed_paths(source, filter, &from));
     }
     files
 }
 
-/// Paths that differ between a commit and now; nothing when git cannot tell.
-fn changed_paths(source: &MappingSource, filter: PathFilter, from: &CommitId) -> Vec<String> {
+/// Paths that differ between then and now; nothing when git cannot tell.
+fn changed_paths(source: &MappingSource, filter: PathFilter, from: &Position) -> Vec<String> {
     let spec = ArchiveSpec { filter, to: "/".to_owned(), uid: 0, gid: 0, mtime: 0 };
-    match source.repo.patch(from, &source.commit, &spec) {
+    match source.patch_since(from, &spec) {
         Ok(patch) => patch.changes().iter().map(|change| change.path.display().to_string()).collect(),
         Err(_) => Vec::new(),
     }

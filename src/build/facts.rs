@@ -10,7 +10,7 @@ use crate::config::{Base, Import, StapelImage, UserStage};
 use crate::error::Error;
 use crate::ids::StageSignature;
 use crate::stage::dependencies::{self, Dependencies, FilesFact};
-use crate::stage::{Commits, StageName, mapping, signature};
+use crate::stage::{Position, Positions, StageName, mapping, signature};
 
 /// Where the walk through one image stands.
 #[derive(Clone, Copy)]
@@ -18,8 +18,8 @@ pub struct Step<'a> {
     pub name: StageName,
     pub image: &'a StapelImage,
     pub mappings: &'a [MappingSource],
-    /// Commits of the mappings now.
-    pub current: &'a Commits,
+    /// Where the mappings stand now.
+    pub current: &'a Positions,
     /// The `from` stage, once it is picked.
     pub first: Option<&'a StageReport>,
     pub previous: Option<&'a StageReport>,
@@ -106,11 +106,10 @@ fn git_cache(step: &Step<'_>) -> anyhow::Result<Option<Dependencies>> {
     let Some(behind) = behind(step) else { return Ok(None) };
     let mut bytes = 0;
     for (source, from) in behind {
-        let repo = &source.repo;
-        if !repo.contains(from) {
+        if !source.can_read(&from) {
             return Ok(None);
         }
-        bytes += repo.patch(from, &source.commit, &source.spec_for_facts())?.size();
+        bytes += source.patch_since(&from, &source.spec_for_facts())?.size();
     }
     Ok((bytes >= dependencies::GIT_CACHE_STEP).then(|| dependencies::git_cache(bytes)))
 }
@@ -119,16 +118,16 @@ fn git_latest_patch(step: &Step<'_>) -> anyhow::Result<Option<Dependencies>> {
     let Some(behind) = behind(step) else { return Ok(None) };
     let mut patches = Vec::new();
     for (source, from) in behind {
-        let repo = &source.repo;
-        if !repo.contains(from) {
+        if !source.can_read(&from) {
             let name = mapping::display(&source.mapping);
             return Err(Error::user(format!(
-                "{name}: the commit {from} that the cached stage was built from is not here"
+                "{name}: the commit {} that the cached stage was built from is not here",
+                from.commit
             ))
             .hint("fetch the whole history (`git fetch --unshallow`, or pass --git-unshallow)")
             .into());
         }
-        let patch = repo.patch(from, &source.commit, &source.spec_for_facts())?;
+        let patch = source.patch_since(&from, &source.spec_for_facts())?;
         if !patch.is_empty() {
             patches.push((mapping::display(&source.mapping), patch.checksum().to_owned()));
         }
@@ -136,14 +135,14 @@ fn git_latest_patch(step: &Step<'_>) -> anyhow::Result<Option<Dependencies>> {
     Ok((!patches.is_empty()).then(|| dependencies::git_latest_patch(&patches)))
 }
 
-/// The mappings whose commit the stage before does not stand at; `None` when there are none.
-pub fn behind<'a>(step: &Step<'a>) -> Option<Vec<(&'a MappingSource, &'a crate::ids::CommitId)>> {
-    let stands_at = &step.previous?.commits;
+/// The mappings whose commit the stage before does not stand at, and where it stands; `None` when there are none.
+pub fn behind<'a>(step: &Step<'a>) -> Option<Vec<(&'a MappingSource, Position)>> {
+    let previous = step.previous?;
     let behind: Vec<_> = step
         .mappings
         .iter()
-        .filter_map(|source| Some((source, stands_at.get(&source.id)?)))
-        .filter(|(source, from)| source.commit != **from)
+        .filter_map(|source| Some((source, previous.position(&source.id)?)))
+        .filter(|(source, from)| source.commit != from.commit)
         .collect();
     (!behind.is_empty()).then_some(behind)
 }

@@ -14,6 +14,7 @@ pub mod order;
 pub mod report;
 mod shell;
 pub mod sources;
+pub mod ssh_agent;
 mod stapel;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,7 @@ use crate::ui::{Frame, Style, words};
 pub use report::{BuildReport, ImageReport, Outcome, StageReport};
 pub use shell::Interpreter;
 pub use sources::Sources;
+pub use ssh_agent::SshAgent;
 
 /// What to do when a stage is not in the storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +82,7 @@ pub struct Site<'a> {
     pub project: &'a str,
     pub project_dir: &'a Path,
     pub home: Option<&'a Path>,
+    pub ssh_agent: &'a SshAgent,
     /// A directory of this run, removed at its end.
     pub tmp: PathBuf,
     /// Where `build_dir` mounts of all projects are kept.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::ids::StageSignature;
-use crate::stage::{Commits, StageDescription, StageName, display_name, why::Reason};
+use crate::stage::{Commits, Position, StageDescription, StageName, display_name, why::Reason};
 use crate::ui::words;
 
 /// Every image of the run, in the order they were built.
@@ -82,6 +82,13 @@ pub struct StageReport {
     /// Why it was built; empty when it was reused.
     pub reasons: Vec<Reason>,
     pub seconds: f64,
+}
+
+impl StageReport {
+    /// Where a mapping stands after the stage; `None` when its files are not in the image yet.
+    pub fn position(&self, mapping: &str) -> Option<Position> {
+        self.commits.contains_key(mapping).then(|| self.description.position(mapping)).flatten()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

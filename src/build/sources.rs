@@ -8,9 +8,10 @@ use anyhow::Context;
 
 use crate::config::{GitMapping, GitRemote};
 use crate::error::Error;
-use crate::git::{self, ArchiveSpec, Remotes, Repo};
+use crate::git::{self, ArchiveSpec, Patch, Remotes, Repo};
 use crate::ids::CommitId;
 use crate::stage::mapping::{self, PathFilter};
+use crate::stage::{Position, VirtualMerge};
 
 /// A git mapping with its repository and the commit it stands at now.
 #[derive(Clone)]
@@ -20,12 +21,34 @@ pub struct MappingSource {
     pub mapping: GitMapping,
     pub repo: Repo,
     pub commit: CommitId,
+    /// What the commit merged, when it is a virtual merge commit.
+    pub merge: Option<VirtualMerge>,
 }
 
 impl MappingSource {
     pub fn filter(&self) -> PathFilter {
         let GitMapping { add, include_paths, exclude_paths, .. } = &self.mapping;
         PathFilter { base: add.clone(), include: include_paths.clone(), exclude: exclude_paths.clone() }
+    }
+
+    pub fn position(&self) -> Position {
+        Position { commit: self.commit.clone(), merge: self.merge.clone() }
+    }
+
+    /// Whether the files at an earlier position can be had: its commit is here, or the merge can be made again.
+    pub fn can_read(&self, position: &Position) -> bool {
+        let merge_is_here = |merge: &VirtualMerge| self.repo.contains(&merge.from) && self.repo.contains(&merge.into);
+        self.repo.contains(&position.commit) || position.merge.as_ref().is_some_and(merge_is_here)
+    }
+
+    /// What changed since an earlier position. A virtual merge commit that is gone is made again in memory.
+    pub fn patch_since(&self, earlier: &Position, spec: &ArchiveSpec) -> Result<Patch, git::Error> {
+        match &earlier.merge {
+            Some(merge) if !self.repo.contains(&earlier.commit) => {
+                self.repo.patch_since_merge(merge, &self.commit, spec)
+            }
+            _ => self.repo.patch(&earlier.commit, &self.commit, spec),
+        }
     }
 
     /// How the mapping's files look in a layer made from its current commit.
@@ -40,6 +63,8 @@ pub struct Sources {
     project_dir: PathBuf,
     project: Option<Repo>,
     head: Option<CommitId>,
+    /// What HEAD of the project merged, when it is a virtual merge commit.
+    merge: Option<VirtualMerge>,
     remotes: Remotes,
     fetched: Mutex<BTreeMap<String, Repo>>,
 }
@@ -56,7 +81,12 @@ impl Sources {
             Some(repo) => repo.head().ok(),
             None => None,
         };
-        Ok(Self { project_dir: project_dir.to_owned(), project, head, remotes, fetched: Mutex::default() })
+        Ok(Self { project_dir: project_dir.to_owned(), project, head, merge: None, remotes, fetched: Mutex::default() })
+    }
+
+    /// HEAD of the project is a virtual merge commit (spec/build.md 3.8).
+    pub fn set_virtual_merge(&mut self, merge: VirtualMerge) {
+        self.merge = Some(merge);
     }
 
     /// HEAD of the project, where it is a git repository with a commit.
@@ -74,21 +104,21 @@ impl Sources {
     }
 
     fn resolve_one(&self, mapping: &GitMapping) -> anyhow::Result<MappingSource> {
-        let (repo, commit) = match &mapping.remote {
+        let (repo, commit, merge) = match &mapping.remote {
             None => {
                 let repo = self.project.clone().ok_or_else(|| not_a_repository(&self.project_dir))?;
                 let commit = repo.head()?;
-                (repo, commit)
+                (repo, commit, self.merge.clone())
             }
             Some(remote) => {
                 let repo = self.fetch(remote)?;
                 let commit = repo
                     .resolve(&remote.reference)
                     .with_context(|| format!("cannot use the git repository {}", remote.name))?;
-                (repo, commit)
+                (repo, commit, None)
             }
         };
-        Ok(MappingSource { id: mapping::id(mapping), mapping: mapping.clone(), repo, commit })
+        Ok(MappingSource { id: mapping::id(mapping), mapping: mapping.clone(), repo, commit, merge })
     }
 
     fn fetch(&self, remote: &GitRemote) -> anyhow::Result<Repo> {

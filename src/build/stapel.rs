@@ -11,16 +11,16 @@ use super::imports::{self, Imported};
 use super::mounts::{self, MountDirs};
 use super::shell::{self, Interpreter};
 use super::sources::MappingSource;
-use super::{Introspect, Site, below, instructions};
+use super::{Introspect, Site, below, instructions, ssh_agent};
 use crate::config::{Base, Builder, Import, Mount as MountConfig};
 use crate::error::Error;
 use crate::git;
-use crate::ids::{CommitId, ContainerId, ImageId};
+use crate::ids::{ContainerId, ImageId};
 use crate::layer::{EntryKind, LayerSource};
 use crate::runtime::{
     Accounts, BasePolicy, ContainerSpec, ImageChange, ImageDescription, Memory, Mount, Network, TreeRequest,
 };
-use crate::stage::{StageDescription, StageName, display_image, labels};
+use crate::stage::{Position, StageDescription, StageName, display_image, labels};
 use crate::ui::Frame;
 
 /// Builds the stage and gives its image, not yet stored. `labels` go onto it.
@@ -121,7 +121,7 @@ async fn git_layer(site: &Site<'_>, step: &Step<'_>, parent: &ImageId) -> anyhow
         for (source, from) in behind(step).unwrap_or_default() {
             let owner = owners.resolve(&source.mapping.owner, &source.mapping.group).await?.unwrap_or_default();
             let is_fetched = site.runtime.is_fetched(parent).await?;
-            layers.extend(tokio::task::block_in_place(|| patch(site, source, from, owner, parent, is_fetched))?);
+            layers.extend(tokio::task::block_in_place(|| patch(site, source, &from, owner, parent, is_fetched))?);
         }
     }
     if layers.is_empty() {
@@ -150,13 +150,13 @@ fn archive(
 fn patch(
     site: &Site<'_>,
     source: &MappingSource,
-    from: &CommitId,
+    from: &Position,
     (uid, gid): (u32, u32),
     parent: &ImageId,
     is_fetched: bool,
 ) -> anyhow::Result<Option<Arc<dyn LayerSource>>> {
     let spec = source.spec(uid, gid)?;
-    let mut patch = source.repo.patch(from, &source.commit, &spec)?;
+    let mut patch = source.patch_since(from, &spec)?;
     if patch.is_empty() {
         return Ok(None);
     }
@@ -312,13 +312,19 @@ async fn run_commands(
     let directory = tempfile::Builder::new().prefix("stage-").tempdir_in(&site.tmp)?;
     let interpreter = interpreter(site, step, log).await?;
     let run = shell::prepare(&directory.path().join("script"), &commands, &interpreter)?;
+    let agent = tokio::task::block_in_place(|| site.ssh_agent.mount())?;
+    let mut env = vec![("COLUMNS".to_owned(), log.width().to_string())];
+    env.extend(agent.iter().map(|_| ("SSH_AUTH_SOCK".to_owned(), ssh_agent::SOCKET.to_owned())));
+    let mut mounts = vec![run.mount];
+    mounts.extend(agent);
+    mounts.extend(mount_section(site, step, parent, directory.path())?);
     let spec = ContainerSpec {
         name: crate::ids::random_name("werf.build.")?,
         command: run.command,
-        env: vec![("COLUMNS".to_owned(), log.width().to_string())],
+        env,
         user: Some("0:0".to_owned()),
         workdir: Some(PathBuf::from("/")),
-        mounts: [vec![run.mount], mount_section(site, step, parent, directory.path())?].concat(),
+        mounts,
         network: Network::Host,
         limits: site.limits,
         labels: [("io.slipway.build".to_owned(), site.project.to_owned())].into(),

@@ -130,16 +130,19 @@ pub struct GitFlags {
     /// Build from a shallow clone; stages of commits that it lacks cannot be reused [$WERF_ALLOW_GIT_SHALLOW_CLONE]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
     pub allow_git_shallow_clone: Option<bool>,
+    /// HEAD is a merge that the CI system made for this pipeline only: stages are reused by the history of what it merged
+    /// [$WERF_VIRTUAL_MERGE]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch, value_name = "BOOL")]
+    pub virtual_merge: Option<bool>,
+    /// Commit that such a HEAD merges [$WERF_VIRTUAL_MERGE_FROM_COMMIT, default: its second parent]
+    #[arg(long, value_name = "COMMIT")]
+    pub virtual_merge_from_commit: Option<String>,
+    /// Commit that it merges into [$WERF_VIRTUAL_MERGE_INTO_COMMIT, default: its first parent]
+    #[arg(long, value_name = "COMMIT")]
+    pub virtual_merge_into_commit: Option<String>,
     /// Private key for git over ssh, repeatable [$WERF_SSH_KEY_*, default: the ssh agent, ~/.ssh]
     #[arg(long, value_name = "FILE")]
     pub ssh_key: Vec<PathBuf>,
-    /// Said to have no effect when on: the commit that is checked out is built, a merge result included.
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
-    pub virtual_merge: Option<bool>,
-    #[arg(long, hide = true)]
-    virtual_merge_from_commit: Option<String>,
-    #[arg(long, hide = true)]
-    virtual_merge_into_commit: Option<String>,
 }
 
 /// How many images are built at once, and when a shell is opened.

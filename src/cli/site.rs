@@ -15,12 +15,15 @@ use super::app::App;
 use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
 use super::project;
 use super::runtime::{self, Parts};
-use crate::build::{Introspect, OnMissing, Site, Sources};
+use crate::build::{Introspect, OnMissing, Site, Sources, SshAgent};
 use crate::config::Config;
+use crate::config::model::GitReference;
 use crate::error::Error;
 use crate::git::{Access, Remotes};
+use crate::ids::CommitId;
 use crate::registry;
 use crate::runtime::{Limits, Runtime};
+use crate::stage::VirtualMerge;
 use crate::storage::{LocalStages, Locks, records::Records};
 use crate::ui::{Frame, Ui};
 
@@ -48,6 +51,7 @@ pub struct Ground {
     pub state: PathBuf,
     limits: Limits,
     home: Option<PathBuf>,
+    ssh_agent: SshAgent,
     tmp: TempDir,
     _tmp_lock: File,
     cancel: CancellationToken,
@@ -73,7 +77,6 @@ impl Ground {
         let locks = Locks::new(state.join("locks"));
         let (tmp, tmp_lock) = tmp_dir(&app.tmp(flags.places), &locks).await?;
         require_local_storage(flags.storage, app, &app.ui)?;
-        warn_of_virtual_merge(flags.git, app);
         let docker_config = runtime::docker_config(flags.storage, &app.env)?;
         let registry = runtime::registry(&settings, &docker_config, flags.storage, &app.env);
         let parts =
@@ -97,6 +100,7 @@ impl Ground {
             state,
             limits: settings.limits.value,
             home: app.env.get_os("HOME").map(PathBuf::from),
+            ssh_agent: SshAgent::new(app.env.clone(), ssh_keys(flags.git, app), tmp.path().to_owned()),
             tmp,
             _tmp_lock: tmp_lock,
             cancel: app.interruption.token().clone(),
@@ -114,6 +118,7 @@ impl Ground {
             project: &self.project,
             project_dir: &self.project_dir,
             home: self.home.as_deref(),
+            ssh_agent: &self.ssh_agent,
             tmp: self.tmp.path().to_owned(),
             build_mounts: self.state.join("mounts"),
             limits: self.limits,
@@ -143,11 +148,9 @@ async fn warn_of_ignored_limits(runtime: &dyn Runtime, limits: &Limits, log: &Fr
 
 /// The project's repository, fit to build from, and the cache of remote ones.
 fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> anyhow::Result<Sources> {
-    let keys =
-        [app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from).collect(), flags.ssh_key.clone()].concat();
-    let access = Access::new(app.env.clone(), keys)?;
+    let access = Access::new(app.env.clone(), ssh_keys(flags, app))?;
     let remotes = Remotes::new(state.join("git"), access.clone());
-    let sources = Sources::open(project_dir, remotes)?;
+    let mut sources = Sources::open(project_dir, remotes)?;
     let allowed = flags.allow_git_shallow_clone.unwrap_or_else(|| app.env.is_on("WERF_ALLOW_GIT_SHALLOW_CLONE"));
     let unshallow = flags.git_unshallow.unwrap_or_else(|| app.env.is_on("WERF_GIT_UNSHALLOW"));
     if let Some(repo) = sources.project().filter(|_| !allowed) {
@@ -161,7 +164,44 @@ fn sources(project_dir: &Path, state: &Path, flags: &GitFlags, app: &App) -> any
                 .into());
         }
     }
+    if let Some(merge) = virtual_merge(&sources, flags, app)? {
+        sources.set_virtual_merge(merge);
+    }
     Ok(sources)
+}
+
+fn ssh_keys(flags: &GitFlags, app: &App) -> Vec<PathBuf> {
+    let of_variables = app.env.with_prefix("WERF_SSH_KEY_").into_iter().map(PathBuf::from);
+    of_variables.chain(flags.ssh_key.clone()).collect()
+}
+
+/// What HEAD merged, when it is said to be a virtual merge commit. What is not given is read from it.
+fn virtual_merge(sources: &Sources, flags: &GitFlags, app: &App) -> anyhow::Result<Option<VirtualMerge>> {
+    let (Some(repo), Some(head)) = (sources.project(), sources.head()) else { return Ok(None) };
+    if !flags.virtual_merge.unwrap_or_else(|| app.env.is_on("WERF_VIRTUAL_MERGE")) {
+        return Ok(None);
+    }
+    let given = |flag: &Option<String>, name: &str, variable: &str| -> anyhow::Result<Option<CommitId>> {
+        let text = flag.as_deref().filter(|text| !text.is_empty()).or_else(|| app.env.get(variable));
+        text.map(|text| match text.parse() {
+            Ok(commit) => Ok(commit),
+            Err(_) => repo.resolve(&GitReference::Commit(text.to_owned())).with_context(|| format!("bad {name}")),
+        })
+        .transpose()
+    };
+    let missing = |name: &str| {
+        Error::usage(format!("{name}=COMMIT param required: HEAD ({head:.12}) is not a commit with two parents"))
+            .hint("check out the merge commit itself, or leave out --virtual-merge")
+    };
+    let parents = repo.merged_by(head)?;
+    let (from, into) = ("--virtual-merge-from-commit", "--virtual-merge-into-commit");
+    let from_commit = given(&flags.virtual_merge_from_commit, from, "WERF_VIRTUAL_MERGE_FROM_COMMIT")?
+        .or_else(|| parents.as_ref().map(|merge| merge.from.clone()))
+        .ok_or_else(|| missing(from))?;
+    let into_commit = given(&flags.virtual_merge_into_commit, into, "WERF_VIRTUAL_MERGE_INTO_COMMIT")?
+        .or_else(|| parents.as_ref().map(|merge| merge.into.clone()))
+        .ok_or_else(|| missing(into))?;
+    Ok(Some(VirtualMerge { from: from_commit, into: into_commit }))
 }
 
 /// Stages live in the local store for now; what else is asked for is said so.
@@ -190,13 +230,6 @@ fn require_local_storage(flags: &StorageFlags, app: &App, ui: &Ui) -> Result<(),
         }
         Some(other) => Err(Error::user(format!("bad --synchronization `{other}`"))
             .hint("one of: :local, kubernetes://NAMESPACE[:CONTEXT][@(base64:DATA|PATH)], http(s)://HOST")),
-    }
-}
-
-/// werf 1.1 could build the merge of two commits that nobody made; we build what is checked out.
-fn warn_of_virtual_merge(flags: &GitFlags, app: &App) {
-    if flags.virtual_merge.unwrap_or_else(|| app.env.is_on("WERF_VIRTUAL_MERGE")) {
-        app.ui.warn_at_end("virtual merge has no effect: the commit that is checked out is built".to_owned());
     }
 }
 

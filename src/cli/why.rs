@@ -91,9 +91,8 @@ async fn explained<'a>(
     let before = std::iter::once(None).chain(image.stages.iter().map(Some));
     let wanted = image.stages.iter().zip(before).filter(|(stage, _)| only.is_none_or(|name| name == stage.name));
     for (stage, before) in wanted {
-        let stands_at = before.map(|stage| &stage.commits);
         let reasons = match Wanted::of_stored(&stage.description) {
-            Some(wanted) => tokio::task::block_in_place(|| explain::reasons(&wanted, &stored, &mappings, stands_at)),
+            Some(wanted) => tokio::task::block_in_place(|| explain::reasons(&wanted, &stored, &mappings, before)),
             None => Vec::new(),
         };
         explained.push((stage, reasons));

@@ -35,4 +35,3 @@ pub use place::Placed;
 pub use program::Access;
 pub use remote::Remotes;
 pub use repo::Repo;
-pub use virtual_merge::VirtualMerge;

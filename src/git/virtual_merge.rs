@@ -12,13 +12,7 @@ use super::objects::{Objects, commit_id, oid};
 use super::patch::{Patch, existing};
 use super::tree;
 use crate::ids::CommitId;
-
-/// A merge of the head of a merge request into its target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VirtualMerge {
-    pub from: CommitId,
-    pub into: CommitId,
-}
+use crate::stage::VirtualMerge;
 
 impl Repo {
     /// What a commit with two parents merged: its second parent into its first. `None` for any other commit.

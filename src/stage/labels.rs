@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Commits, Dependencies, DependencyKind, StageName, signature};
+use super::{Commits, Dependencies, DependencyKind, Position, Positions, StageName, VirtualMerge, signature};
 use crate::config::{Mount, MountSource};
 use crate::ids::{CommitId, ImageId, StageSignature, hex};
 use crate::slug;
@@ -49,8 +49,8 @@ pub struct StageLabels<'a> {
     pub previous: Option<&'a StageSignature>,
     pub dependencies: &'a Dependencies,
     pub head: Option<&'a CommitId>,
-    /// Commits the mappings stand at after this stage; empty before the first git-aware one.
-    pub commits: &'a Commits,
+    /// Where the mappings stand after this stage; empty before the first git-aware one.
+    pub positions: &'a Positions,
     /// Ids of mappings of a single file; the others are directories.
     pub file_mappings: &'a [String],
     /// Images that this stage copies from: name, and the image it takes.
@@ -60,11 +60,10 @@ pub struct StageLabels<'a> {
 
 impl StageLabels<'_> {
     pub fn to_map(&self) -> BTreeMap<String, String> {
-        let content = signature::content(signature::Previous {
-            name: self.stage,
-            signature: self.signature,
-            commits: self.commits,
-        });
+        let commits: Commits =
+            self.positions.iter().map(|(mapping, position)| (mapping.clone(), position.commit.clone())).collect();
+        let content =
+            signature::content(signature::Previous { name: self.stage, signature: self.signature, commits: &commits });
         let mut labels: BTreeMap<String, String> = [
             (PROJECT, self.project.to_owned()),
             (VERSION, env!("CARGO_PKG_VERSION").to_owned()),
@@ -82,8 +81,14 @@ impl StageLabels<'_> {
         if let Some(head) = self.head {
             labels.insert(PROJECT_COMMIT.to_owned(), head.to_string());
         }
-        for (mapping, commit) in self.commits {
+        for (mapping, Position { commit, merge }) in self.positions {
             labels.insert(commit_label(mapping), commit.to_string());
+            let virtual_merge = virtual_merge_label(mapping);
+            if let Some(VirtualMerge { from, into }) = merge {
+                labels.insert(format!("{virtual_merge}-from-commit"), from.to_string());
+                labels.insert(format!("{virtual_merge}-into-commit"), into.to_string());
+            }
+            labels.insert(virtual_merge, merge.is_some().to_string());
             let kind = if self.file_mappings.contains(mapping) { "file" } else { "directory" };
             labels.insert(format!("werf-git-{mapping}-type"), kind.to_owned());
         }
@@ -98,6 +103,22 @@ impl StageLabels<'_> {
 /// The commit a mapping stands at, from the labels of a stage.
 pub fn commit(labels: &BTreeMap<String, String>, mapping: &str) -> Option<CommitId> {
     labels.get(&commit_label(mapping))?.parse().ok()
+}
+
+/// Where a mapping stands, from the labels of a stage.
+pub fn position(labels: &BTreeMap<String, String>, mapping: &str) -> Option<Position> {
+    let label = virtual_merge_label(mapping);
+    let parent = |name: &str| labels.get(&format!("{label}-{name}-commit"))?.parse().ok();
+    // Labels are inherited: those of a merge may be older than this one.
+    let merge = match labels.get(&label).map(String::as_str) {
+        Some("true") => Some(VirtualMerge { from: parent("from")?, into: parent("into")? }),
+        _ => None,
+    };
+    Some(Position { commit: commit(labels, mapping)?, merge })
+}
+
+fn virtual_merge_label(mapping: &str) -> String {
+    format!("werf-git-{mapping}-virtual-merge")
 }
 
 fn commit_label(mapping: &str) -> String {
@@ -182,7 +203,11 @@ mod tests {
         let mut dependencies = Dependencies::default();
         dependencies.add(DependencyKind::Command, "1", "curl -u admin:hunter2 https://example.com");
         let signature = signature::stage(StageName::Install, &dependencies, None);
-        let commits = Commits::from([("m1".to_owned(), "0".repeat(40).parse().unwrap())]);
+        let commit = |digit: &str| digit.repeat(40).parse().unwrap();
+        let merged =
+            Position { commit: commit("0"), merge: Some(VirtualMerge { from: commit("1"), into: commit("2") }) };
+        let plain = Position { commit: commit("3"), merge: None };
+        let positions = Positions::from([("m1".to_owned(), merged.clone()), ("m2".to_owned(), plain.clone())]);
         let mount = |to: &str, source| Mount { to: to.into(), source };
         let labels = StageLabels {
             project: "tools",
@@ -192,7 +217,7 @@ mod tests {
             previous: None,
             dependencies: &dependencies,
             head: None,
-            commits: &commits,
+            positions: &positions,
             file_mappings: &[],
             imported: &[],
             mounts: &[
@@ -205,7 +230,13 @@ mod tests {
         assert!(!format!("{labels:?}").contains("hunter2"));
         assert_eq!(labels["werf-mount-type-tmp-dir"], "/a;/b");
         assert_eq!(inherited_mounts(&labels).len(), 3);
-        assert_eq!(commit(&labels, "m1").unwrap().as_str(), "0".repeat(40));
+        assert_eq!(super::commit(&labels, "m1"), Some(commit("0")));
+        assert_eq!(position(&labels, "m1"), Some(merged));
+        assert_eq!(position(&labels, "m2"), Some(plain));
+        assert_eq!(labels["werf-git-m1-virtual-merge"], "true");
+        assert_eq!(labels["werf-git-m1-virtual-merge-from-commit"], "1".repeat(40));
+        assert_eq!(labels["werf-git-m1-virtual-merge-into-commit"], "2".repeat(40));
+        assert_eq!(labels["werf-git-m2-virtual-merge"], "false");
         assert_eq!(DependencyMark::of_labels(&labels).unwrap(), DependencyMark::of(&dependencies));
     }
 }

@@ -122,6 +122,32 @@ pub fn stage_of(user: UserStage) -> StageName {
 /// The commit each git mapping stands at, by the id of the mapping ([`mapping::id`]).
 pub type Commits = BTreeMap<String, CommitId>;
 
+/// A merge of the head of a merge request into its target, that a CI system made for one pipeline and nobody keeps
+/// (spec/build.md 3.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualMerge {
+    pub from: CommitId,
+    pub into: CommitId,
+}
+
+/// Where a git mapping stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub commit: CommitId,
+    /// What the commit merged, when it is a virtual merge commit.
+    pub merge: Option<VirtualMerge>,
+}
+
+impl Position {
+    /// The commit whose ancestors count: a virtual merge commit is in nobody's history, its "from" commit is.
+    pub fn in_history(&self) -> &CommitId {
+        self.merge.as_ref().map_or(&self.commit, |merge| &merge.from)
+    }
+}
+
+/// The position of each git mapping, by its id.
+pub type Positions = BTreeMap<String, Position>;
+
 /// A stage as a stages storage knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StageDescription {
@@ -141,6 +167,11 @@ impl StageDescription {
     /// Commits of the given mappings as the stage's labels tell them; a mapping without a valid label is left out.
     pub fn commits(&self, mappings: &[String]) -> Commits {
         mappings.iter().filter_map(|id| Some((id.clone(), labels::commit(&self.labels, id)?))).collect()
+    }
+
+    /// Where a mapping stands as the stage's labels tell it.
+    pub fn position(&self, mapping: &str) -> Option<Position> {
+        labels::position(&self.labels, mapping)
     }
 }
 

@@ -157,7 +157,7 @@ fn sentence(mark: &DependencyMark, change: Change) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::super::labels::StageLabels;
-    use super::super::{Commits, signature};
+    use super::super::{Positions, signature};
     use super::*;
     use crate::ids::{Digest, StageId};
 
@@ -179,7 +179,7 @@ mod tests {
             previous: None,
             dependencies,
             head: None,
-            commits: &Commits::new(),
+            positions: &Positions::new(),
             file_mappings: &[],
             imported: &[],
             mounts: &[],

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use insta::assert_snapshot;
 use slipway::config::model::{GitReference, GitRemote};
 use slipway::error::Explain;
-use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo, VirtualMerge};
+use slipway::git::{Access, ArchiveKind, ArchiveSpec, ChangeKind, Error, Remotes, Repo};
 use slipway::ids::CommitId;
 use slipway::layer::{Below, LayerSource, Looks};
+use slipway::stage::VirtualMerge;
 use slipway::stage::mapping::PathFilter;
 use slipway::sys::env::Env;
 
