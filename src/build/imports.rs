@@ -96,7 +96,7 @@ impl Move<'_, '_> {
         let Some(place) = place else { return Ok(None) };
         if let EntryKind::Hardlink { target } = &mut entry.kind {
             match target.strip_prefix(&self.root) {
-                Ok(file) if self.selects(file) => *target = self.leaf(&file.to_owned())?,
+                Ok(file) if self.selects(file) => *target = self.leaf(file)?,
                 _ => self.orphans.entry(target.clone()).or_default().push(place.clone()),
             }
         }

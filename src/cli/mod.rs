@@ -44,7 +44,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, for the time of the call")]
 enum Command {
     #[command(flatten)]
     Plain(PlainCommand),

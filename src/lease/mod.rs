@@ -23,7 +23,8 @@ pub struct Owner {
     pub started: u64,
     /// Random id of the boot.
     pub boot: String,
-    /// Inode of the pid namespace that `pid` counts in.
+    /// Inode of the pid namespace that `pid` counts in; 0, which is none, in what was written before there was this field.
+    #[serde(default)]
     pub namespace: u64,
 }
 

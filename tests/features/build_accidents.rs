@@ -184,7 +184,7 @@ fn limits_hold_and_output_is_not_mixed(project: BuildProject) {
         log.0
     );
     // The lines of one image stand together.
-    let order: Vec<char> = log.lines_with("/install  ").iter().map(|line| line.chars().next().unwrap()).collect();
+    let order: Vec<char> = log.output_of("/install").iter().map(|line| line.chars().next().unwrap()).collect();
     let mut images = order.clone();
     images.dedup();
     assert_eq!((order.len(), images.len()), (20, 4), "{}", log.0);

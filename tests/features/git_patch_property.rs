@@ -108,8 +108,9 @@ fn archive_and_patch_make_the_next_archive() {
         apply(&mut expected, &after);
         let mut image = BTreeMap::new();
         apply(&mut image, &before);
-        let same_kind = before.kind() == after.kind() || (before.is_empty() && after.is_empty());
-        let same = same_kind && files(&image) == files(&expected);
+        // Where neither commit has a selected file, a base that turns from file to directory may bring that directory or not.
+        let undecided = before.kind() != after.kind() && before.files() + after.files() == 0;
+        let same = files(&image) == files(&expected);
         let below = |directory: &Path| {
             let inside = |path: &&PathBuf| path.starts_with(directory) && *path != directory;
             Ok(image.keys().filter(inside).cloned().collect())
@@ -123,7 +124,7 @@ fn archive_and_patch_make_the_next_archive() {
             prop_assert_eq!(files(&image), files(&expected));
             prop_assert!(expected.keys().all(|path| image.contains_key(path)));
         }
-        prop_assert_eq!(patch.is_empty(), same);
+        prop_assert!(undecided || patch.is_empty() == same);
         prop_assert_eq!(patch.is_empty(), patch.entries().unwrap().next().is_none());
         Ok(())
     });

@@ -151,9 +151,9 @@ fn what_cannot_be_run_is_explained() {
     hint: give the options and the program yourself: --docker-options="-ti --rm" -- /bin/sh
     "#);
     insta::assert_snapshot!(told(&["app", "--shell", "--bash"]), @r"
-    2: error: the argument '--shell' cannot be used with '--bash'
+    2: error: the argument '--shell[=<BOOL>]' cannot be used with '--bash[=<BOOL>]'
 
-    Usage: slipway run --shell <IMAGE> [-- <COMMAND>...]
+    Usage: slipway run --shell[=<BOOL>] <IMAGE> [-- <COMMAND>...]
 
     For more information, try '--help'.
     ");

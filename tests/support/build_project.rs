@@ -283,6 +283,13 @@ impl Log {
         lines.map(|line| line.trim_start_matches(['│', ' ', '├', '└', '┌']).trim_end()).collect()
     }
 
+    /// What the commands of stages whose name ends like this printed, each line with the name before it.
+    pub fn output_of(&self, stage: &str) -> Vec<&str> {
+        let tag = format!("{stage}  ");
+        let is_output = |line: &&str| line.split_once(&tag).is_some_and(|(image, _)| !image.contains(' '));
+        self.lines_with(&tag).into_iter().filter(is_output).collect()
+    }
+
     fn titles(&self, start: &str) -> Vec<&str> {
         self.0.lines().filter_map(|line| Some(line.split_once(start)?.1.trim())).collect()
     }

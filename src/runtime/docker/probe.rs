@@ -87,7 +87,7 @@ impl DockerRuntime {
         }
         let found = match self.stat(probe, &path).await? {
             Some((mode, target)) if mode & SYMLINK != 0 => {
-                let target = target.trim_start_matches('/').into();
+                let target = PathBuf::from(target.trim_start_matches('/'));
                 let mode = self.stat(probe, &target).await?.map(|(mode, _)| mode);
                 mode.map(|mode| Found { path: target, is_directory: mode & DIRECTORY != 0 })
             }
@@ -122,7 +122,7 @@ impl DockerRuntime {
     }
 
     /// Mode of what is at a path, and where it leads if it is a link.
-    async fn stat(&self, probe: &Probe, path: &PathBuf) -> Result<Option<(u32, String)>, DockerError> {
+    async fn stat(&self, probe: &Probe, path: &Path) -> Result<Option<(u32, String)>, DockerError> {
         // No such path can be asked for; what a layer puts there stands for itself.
         let Some(text) = path.to_str() else { return Ok(None) };
         let options = ContainerArchiveInfoOptions { path: format!("/{text}") };

@@ -591,9 +591,9 @@ impl Store {
     }
 
     /// Removes an image with all its names, also when others are made from it.
-    fn forget_image(&self, lock: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
+    fn forget_image(&self, _held: &StoreLock, id: &ImageId) -> anyhow::Result<()> {
         for child in ids_in(&self.children_dir(id)) {
-            self.forget_image(lock, &child)?;
+            self.forget_image(_held, &child)?;
         }
         for name in self.names_of(id)? {
             self.untag(&name)?;

@@ -33,8 +33,19 @@ fn first(count: usize, fault: Fault) -> Fault {
     })
 }
 
+/// A root file system that this host does not have yet: of a layer that it has nothing is fetched.
 fn layer_of(project: &BuildProject) -> Vec<u8> {
-    std::fs::read(project.host().join("root.tar")).unwrap()
+    let root = std::fs::File::open(project.host().join("root.tar")).unwrap();
+    let mut layer = tar::Builder::new(Vec::new());
+    for entry in tar::Archive::new(root).entries().unwrap() {
+        let entry = entry.unwrap();
+        layer.append(&entry.header().clone(), entry).unwrap();
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.set_mode(0o644);
+    layer.append_data(&mut header, "served", std::io::empty()).unwrap();
+    layer.into_inner().unwrap()
 }
 
 /// Needs no file of the base.
