@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use clap::{ArgAction, Args};
 
 use super::app::App;
-use super::flags::{BuildFlags, GitFlags, PlaceFlags, ProjectFlags, PublishFlags, StorageFlags, switch};
-use super::site::{Ground, Selection};
+use super::flags::{BuildFlags, GroundFlags, PublishFlags, switch};
+use super::site::{Announce, Ground};
 use crate::build::{BuildReport, ImageReport, Introspect, OnImage, OnMissing};
 use crate::config::Config;
 use crate::error::Error;
@@ -31,13 +31,7 @@ pub struct BuildArgs {
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
     #[command(flatten)]
-    project: ProjectFlags,
-    #[command(flatten)]
-    places: PlaceFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
-    #[command(flatten)]
-    git: GitFlags,
+    ground: GroundFlags,
     #[command(flatten)]
     build: BuildFlags,
 }
@@ -61,13 +55,7 @@ pub struct PublishArgs {
     #[arg(value_name = "IMAGE")]
     images: Vec<String>,
     #[command(flatten)]
-    project: ProjectFlags,
-    #[command(flatten)]
-    places: PlaceFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
-    #[command(flatten)]
-    git: GitFlags,
+    ground: GroundFlags,
     #[command(flatten)]
     publish: PublishFlags,
     /// Only tell what would be published [$WERF_DRY_RUN]
@@ -98,8 +86,8 @@ pub async fn build_and_publish(args: BuildAndPublishArgs, app: &App) -> anyhow::
 }
 
 pub async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<ExitCode> {
-    app.watch_parents(&args.places)?;
-    let ground = Ground::prepare(app, &selection(&args.project, &args.places, &args.storage, &args.git)).await?;
+    app.watch_parents(&args.ground.places)?;
+    let ground = Ground::prepare(app, &args.ground, Announce::Start).await?;
     let dry_run = args.dry_run || app.env.is_on("WERF_DRY_RUN");
     let site = ground.site(OnMissing::Stop, None, Introspect::default());
     let done = build_then_publish(&ground, site, &args.images, &args.publish, dry_run, app).await;
@@ -107,17 +95,8 @@ pub async fn publish(args: PublishArgs, app: &App) -> anyhow::Result<ExitCode> {
 }
 
 async fn prepare(args: &BuildArgs, app: &App) -> anyhow::Result<Ground> {
-    app.watch_parents(&args.places)?;
-    Ground::prepare(app, &selection(&args.project, &args.places, &args.storage, &args.git)).await
-}
-
-fn selection<'a>(
-    project: &'a ProjectFlags,
-    places: &'a PlaceFlags,
-    storage: &'a StorageFlags,
-    git: &'a GitFlags,
-) -> Selection<'a> {
-    Selection { project, places, storage, git, announce: true }
+    app.watch_parents(&args.ground.places)?;
+    Ground::prepare(app, &args.ground, Announce::Start).await
 }
 
 async fn build_then_publish(

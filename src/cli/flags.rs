@@ -145,6 +145,19 @@ pub struct GitFlags {
     pub ssh_key: Vec<PathBuf>,
 }
 
+/// What every command that works with stages asks for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GroundFlags {
+    #[command(flatten)]
+    pub project: ProjectFlags,
+    #[command(flatten)]
+    pub places: PlaceFlags,
+    #[command(flatten)]
+    pub storage: StorageFlags,
+    #[command(flatten)]
+    pub git: GitFlags,
+}
+
 /// How many images are built at once, and when a shell is opened.
 #[derive(Clone, Debug, Default, Args)]
 pub struct BuildFlags {

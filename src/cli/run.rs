@@ -9,9 +9,9 @@ use anyhow::Context;
 use clap::{ArgAction, Args};
 
 use super::app::App;
-use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags, switch};
+use super::flags::{GroundFlags, switch};
 use super::run_options::{self, RunOptions};
-use super::site::{Ground, Selection};
+use super::site::{Announce, Ground};
 use super::stage_image::finished_image;
 use crate::error::Error;
 use crate::ids::{ContainerId, ImageId};
@@ -43,25 +43,12 @@ pub struct RunArgs {
     #[arg(long, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true, value_parser = switch, value_name = "BOOL")]
     dry_run: bool,
     #[command(flatten)]
-    project: ProjectFlags,
-    #[command(flatten)]
-    places: PlaceFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
-    #[command(flatten)]
-    git: GitFlags,
+    ground: GroundFlags,
 }
 
 pub async fn run(args: RunArgs, app: &App) -> anyhow::Result<ExitCode> {
     let (options, command) = what(&args, app)?;
-    let selection = Selection {
-        project: &args.project,
-        places: &args.places,
-        storage: &args.storage,
-        git: &args.git,
-        announce: false,
-    };
-    let ground = Ground::prepare(app, &selection).await?;
+    let ground = Ground::prepare(app, &args.ground, Announce::Nothing).await?;
     let image = finished_image(&ground, args.image.as_deref(), app).await?;
     let last = &image.last().context("an image has stages")?.description;
     let name = format!("{}:{}", last.repository, last.id);

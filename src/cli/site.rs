@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::app::App;
-use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
+use super::flags::{GitFlags, GroundFlags, StorageFlags};
 use super::project;
 use super::runtime::{self, Parts};
 use crate::build::{Introspect, OnMissing, Site, Sources, SshAgent};
@@ -27,14 +27,11 @@ use crate::stage::VirtualMerge;
 use crate::storage::{LocalStages, Locks, records::Records};
 use crate::ui::{Frame, Ui};
 
-/// The flags that choose the ground.
-pub struct Selection<'a> {
-    pub project: &'a ProjectFlags,
-    pub places: &'a PlaceFlags,
-    pub storage: &'a StorageFlags,
-    pub git: &'a GitFlags,
-    /// Whether the first lines of the log (version, rendered configuration) are printed.
-    pub announce: bool,
+/// Whether the first lines of the log (version, rendered configuration) are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    Start,
+    Nothing,
 }
 
 /// Everything is opened here, nothing is built yet.
@@ -58,14 +55,14 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn prepare(app: &App, flags: &Selection<'_>) -> anyhow::Result<Self> {
+    pub async fn prepare(app: &App, flags: &GroundFlags, announce: Announce) -> anyhow::Result<Self> {
         let log = app.ui.root();
-        if flags.announce {
+        if announce == Announce::Start {
             log.line(format!("Version: {}", env!("CARGO_PKG_VERSION")));
         }
-        let loaded = project::load(flags.project, &app.env)?;
-        if flags.announce {
-            let file = project::write_render_file(&loaded.rendered, &app.tmp(flags.places))?;
+        let loaded = project::load(&flags.project, &app.env)?;
+        if announce == Announce::Start {
+            let file = project::write_render_file(&loaded.rendered, &app.tmp(&flags.places))?;
             log.line(format!("Using werf config render file: {}", file.display()));
             log.gap();
         }
@@ -75,18 +72,18 @@ impl Ground {
         let settings = super::app::settings(&app.env)?;
         let state = settings.state_dir.value.clone();
         let locks = Locks::new(state.join("locks"));
-        let (tmp, tmp_lock) = tmp_dir(&app.tmp(flags.places), &locks).await?;
-        require_local_storage(flags.storage, app, &app.ui)?;
-        let docker_config = runtime::docker_config(flags.storage, &app.env)?;
-        let registry = runtime::registry(&settings, &docker_config, flags.storage, &app.env);
+        let (tmp, tmp_lock) = tmp_dir(&app.tmp(&flags.places), &locks).await?;
+        require_local_storage(&flags.storage, app, &app.ui)?;
+        let docker_config = runtime::docker_config(&flags.storage, &app.env)?;
+        let registry = runtime::registry(&settings, &docker_config, &flags.storage, &app.env);
         let parts =
             Parts { settings: &settings, registry: &registry, docker_config: &docker_config, tmp_dir: tmp.path(), app };
         let runtime = runtime::choose(&parts).await?;
-        if flags.announce {
+        if announce == Announce::Start {
             warn_of_ignored_limits(&*runtime, &settings.limits.value, &log).await?;
         }
         let project = loaded.config.meta.project.clone();
-        let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, flags.git, app))?;
+        let sources = tokio::task::block_in_place(|| sources(&loaded.project_dir, &state, &flags.git, app))?;
         Ok(Self {
             storage: LocalStages::new(runtime.clone(), locks.clone(), app.clock.clone(), &project),
             records: Records::new(runtime.clone(), &project),
@@ -100,7 +97,7 @@ impl Ground {
             state,
             limits: settings.limits.value,
             home: app.env.get_os("HOME").map(PathBuf::from),
-            ssh_agent: SshAgent::new(app.env.clone(), ssh_keys(flags.git, app), tmp.path().to_owned()),
+            ssh_agent: SshAgent::new(app.env.clone(), ssh_keys(&flags.git, app), tmp.path().to_owned()),
             tmp,
             _tmp_lock: tmp_lock,
             cancel: app.interruption.token().clone(),

@@ -6,8 +6,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::app::App;
-use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags, switch};
-use super::site::{Ground, Selection};
+use super::flags::{GroundFlags, switch};
+use super::site::{Announce, Ground};
 use crate::build::{ImageReport, Introspect, OnMissing, order};
 use crate::config::Config;
 use crate::error::Error;
@@ -19,27 +19,14 @@ pub struct StageImageArgs {
     #[arg(value_name = "IMAGE")]
     image: Option<String>,
     #[command(flatten)]
-    project: ProjectFlags,
-    #[command(flatten)]
-    places: PlaceFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
-    #[command(flatten)]
-    git: GitFlags,
+    ground: GroundFlags,
     /// Accepted as in werf 1.1; nothing is changed here anyway.
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch)]
     dry_run: Option<bool>,
 }
 
 pub async fn run(args: StageImageArgs, app: &App) -> anyhow::Result<ExitCode> {
-    let selection = Selection {
-        project: &args.project,
-        places: &args.places,
-        storage: &args.storage,
-        git: &args.git,
-        announce: false,
-    };
-    let ground = Ground::prepare(app, &selection).await?;
+    let ground = Ground::prepare(app, &args.ground, Announce::Nothing).await?;
     let image = finished_image(&ground, args.image.as_deref(), app).await?;
     let last = &image.last().context("an image has stages")?.description;
     println!("{}:{}", last.repository, last.id);

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::app::App;
-use super::flags::{GitFlags, PlaceFlags, ProjectFlags, StorageFlags};
-use super::site::{Ground, Selection};
+use super::flags::GroundFlags;
+use super::site::{Announce, Ground};
 use super::stage_image::finished_image;
 use crate::build::{ImageReport, StageReport, explain};
 use crate::error::Error;
@@ -27,13 +27,7 @@ pub struct WhyArgs {
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
     #[command(flatten)]
-    project: ProjectFlags,
-    #[command(flatten)]
-    places: PlaceFlags,
-    #[command(flatten)]
-    storage: StorageFlags,
-    #[command(flatten)]
-    git: GitFlags,
+    ground: GroundFlags,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -43,14 +37,7 @@ enum Output {
 }
 
 pub async fn run(args: WhyArgs, app: &App) -> anyhow::Result<ExitCode> {
-    let selection = Selection {
-        project: &args.project,
-        places: &args.places,
-        storage: &args.storage,
-        git: &args.git,
-        announce: false,
-    };
-    let ground = Ground::prepare(app, &selection).await?;
+    let ground = Ground::prepare(app, &args.ground, Announce::Nothing).await?;
     let (name, stage) = target(args.target.as_deref(), &ground)?;
     let image = finished_image(&ground, name.as_deref(), app).await?;
     let explained = explained(&ground, &image, stage).await?;
