@@ -87,7 +87,14 @@ impl LocalStages {
         let _lock = self.locks.acquire(&format!("{}.{signature}", self.project), on_wait).await?;
         let id = self.free_id(signature).await?;
         let name = self.name(&id);
-        self.runtime.tag(&image.id, &name).await.with_context(|| format!("cannot store the stage as {name}"))?;
+        if let Err(error) = self.runtime.tag(&image.id, &name).await {
+            // In Docker, processes that build the same at the same moment may share one image; one that has found an older
+            // stage drops it under the others, and then that stage is there for them too.
+            return match fits(&self.look_again(signature).await?)? {
+                Some(winner) => Ok(Stored::Discarded(winner)),
+                None => Err(error.context(format!("cannot store the stage as {name}"))),
+            };
+        }
         let stages = self.look_again(signature).await?;
         let winner = fits(&stages)?.with_context(|| format!("the stage {id} is gone right after it was stored"))?;
         if winner.id == id {

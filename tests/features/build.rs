@@ -315,7 +315,7 @@ fn mounts_are_seen_by_commands_and_not_kept(project: BuildProject) {
         "{}---\nimage: top\nfromImage: app\nshell: {{install: [cat /given/file; wc -l < /var/cache/b/x]}}\n",
         yaml(2)
     ));
-    assert_eq!(project.build().lines_with("top/install  "), ["top/install  given", "top/install  2"]);
+    assert_eq!(project.build().output_of("top/install"), ["top/install  given", "top/install  2"]);
 }
 
 const RUNNING: &str = "image: base\nfrom: BASE\ndocker: {ENV: {A: 'b c'}, USER: app, WORKDIR: /home/app, ENTRYPOINT: [\"/bin/sh\", \"-c\"], CMD: [\"id -un; pwd\"], EXPOSE: [80, 81/udp], VOLUME: [/data], LABEL: {who: me}}\n---\nimage: app\nfromImage: base\ngit: [{add: /, to: /app}]\nshell: {install: [\"id -u > /who; pwd >> /who\"], setup: [echo \"$A\" >> /who]}\n";
