@@ -10,6 +10,7 @@ use crate::settings::{Host, Settings, SettingsFile};
 use crate::sys::clock::Clock;
 use crate::sys::env::Env;
 use crate::sys::exterminator;
+use crate::sys::paths;
 use crate::sys::signal::Interruption;
 use crate::ui::Ui;
 
@@ -61,7 +62,7 @@ impl App {
 pub fn settings(env: &Env) -> anyhow::Result<Settings> {
     let directory = |name| env.get_os(name).map(PathBuf::from);
     let host = Host {
-        is_root: rustix::process::geteuid().is_root(),
+        is_root: rustix::process::geteuid().is_root() && !paths::in_user_namespace(),
         home: directory("HOME"),
         xdg_data_home: directory("XDG_DATA_HOME"),
         xdg_config_home: directory("XDG_CONFIG_HOME"),

@@ -11,9 +11,7 @@ use crate::error::Error;
 use crate::ids::ContainerId;
 use crate::layer::ReadError;
 use crate::registry::{Client, Options, Proxies};
-use crate::runtime::embedded::EmbeddedRuntime;
 use crate::runtime::{ContainerRuntime, ImageDescription, ImageFilter, ImageStore};
-use crate::sys::paths;
 
 /// Images that the embedded runtime keeps on this host.
 #[derive(Debug, Args)]
@@ -67,9 +65,9 @@ enum Output {
 }
 
 pub async fn run(args: ImageArgs, app: &App) -> anyhow::Result<ExitCode> {
-    let root = paths::state_dir(&app.env).join("embedded");
+    let settings = super::app::settings(&app.env)?;
     let registry = Client::new(Options { proxies: Proxies::from_env(&app.env), ..Options::default() });
-    let runtime = EmbeddedRuntime::open(&root, PathBuf::from("/proc/self/exe"), registry, app.clock.clone())?;
+    let runtime = super::runtime::embedded(&settings, &registry, &app.clock)?;
     match args.command {
         ImageCommand::Import { name, file } => {
             let image = runtime.import(&file, &name).await.map_err(|error| not_a_remote(error, &file))?;
